@@ -1,0 +1,212 @@
+"""Where artifacts lie and how they come to be: whole or not at all, with a manifest that says what they were made of.
+
+An artifact is a file or a directory under `data/`. It is written beside its place under a temporary name, brought to
+the disk and renamed, so that a reader never sees a half one. Its manifest (`manifest.json` in a directory,
+`NAME.manifest.json` beside a file) holds the stage's configuration and the SHA-256 of every input and output; a stage
+whose manifest still fits has nothing to do.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import datetime
+import hashlib
+import json
+import os
+import shutil
+import sys
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import filelock
+
+from qat8 import __version__
+from qat8.errors import BusyError, DataError, ModelError
+
+SCHEMA = 1
+REPOSITORY = Path(__file__).resolve().parents[2]
+DATA = Path(os.environ.get("QAT8_DATA", REPOSITORY / "data"))
+TEMPORARY = ".tmp-"
+
+
+def sha256(path: Path) -> str:
+    """SHA-256 of a file in hex; of a directory, over the names and sums of its files but for manifests."""
+    path = Path(path)
+    if path.is_dir():
+        files = sorted(p for p in path.rglob("*") if p.is_file() and not p.name.endswith("manifest.json"))
+        text = "".join(f"{sha256(p)}  {p.relative_to(path)}\n" for p in files)
+        return hashlib.sha256(text.encode()).hexdigest()
+    with open(path, "rb") as f:
+        return hashlib.file_digest(f, "sha256").hexdigest()
+
+
+def fingerprint(value: Any) -> str:
+    """SHA-256 of a JSON value in its canonical form."""
+    return hashlib.sha256(json.dumps(value, sort_keys=True, default=str).encode()).hexdigest()
+
+
+def _sync(path: Path) -> None:
+    fd = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(fd)
+    finally:
+        os.close(fd)
+
+
+@contextlib.contextmanager
+def atomic_file(path: Path) -> Iterator[Path]:
+    """A temporary path that takes `path`'s place when the block ends well, and is removed when it does not."""
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    fd, name = tempfile.mkstemp(prefix=f".{path.name}{TEMPORARY}", dir=path.parent)
+    os.close(fd)
+    temporary = Path(name)
+    try:
+        yield temporary
+        temporary.chmod(0o644)
+        _sync(temporary)
+        os.replace(temporary, path)
+        _sync(path.parent)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+@contextlib.contextmanager
+def atomic_directory(path: Path) -> Iterator[Path]:
+    """A temporary directory that takes `path`'s place when the block ends well; the old one stays whole until then.
+
+    Raises:
+        DataError: `path` is there and holds no manifest: not an artifact, so it is not replaced.
+    """
+    path = Path(path)
+    if path.exists() and not (path / "manifest.json").is_file() and (path.is_file() or any(path.iterdir())):
+        raise DataError(f"{path} is there and is no artifact of qat8", "a new directory", "name another one")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = Path(tempfile.mkdtemp(prefix=f".{path.name}{TEMPORARY}", dir=path.parent))
+    try:
+        temporary.chmod(0o755)
+        yield temporary
+        for file in temporary.rglob("*"):
+            _sync(file)
+        old = temporary.with_name(temporary.name + "-old")
+        if path.exists():
+            os.replace(path, old)
+        os.replace(temporary, path)
+        _sync(path.parent)
+        shutil.rmtree(old, ignore_errors=True)
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+
+
+@contextlib.contextmanager
+def exclusive(path: Path) -> Iterator[None]:
+    """Hold the lock of an artifact while it is made, and clear what killed runs left beside it.
+
+    Raises:
+        BusyError: another process holds it.
+    """
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    lock = filelock.FileLock(path.parent / f".{path.name}.lock", timeout=0)
+    try:
+        with lock:
+            _remove_leftovers(path)
+            yield
+    except filelock.Timeout:
+        raise BusyError(f"another run is writing {path}", next_step="wait for it, then run again") from None
+
+
+def _remove_leftovers(path: Path) -> None:
+    for left in path.parent.glob(f".{path.name}{TEMPORARY}*"):
+        if left.name.endswith("-old") and not path.exists():  # killed between the two renames
+            os.replace(left, path)
+        elif left.is_dir():
+            shutil.rmtree(left, ignore_errors=True)
+        else:
+            left.unlink(missing_ok=True)
+
+
+def manifest_path(artifact: Path) -> Path:
+    artifact = Path(artifact)
+    return artifact / "manifest.json" if artifact.is_dir() else artifact.with_name(artifact.name + ".manifest.json")
+
+
+def write_manifest(target: Path, stage: str, config: dict, inputs: dict[str, str], outputs: dict[str, str], **more):
+    """Write the manifest `target`. `inputs` and `outputs` map names to SHA-256 sums; `more` is the stage's own."""
+    from importlib.metadata import PackageNotFoundError, version
+
+    versions = {"qat8": __version__, "python": sys.version.split()[0]}
+    for package in ("paddlepaddle", "paddleslim", "numpy", "pillow"):
+        with contextlib.suppress(PackageNotFoundError):
+            versions[package] = version(package)
+    content = {
+        "schema": SCHEMA,
+        "stage": stage,
+        "created": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+        "command": [Path(sys.argv[0]).name, *sys.argv[1:]],
+        "config": config,
+        "inputs": inputs,
+        "outputs": outputs,
+        "versions": versions,
+        **more,
+    }
+    with atomic_file(target) as temporary:
+        temporary.write_text(json.dumps(content, indent=1, default=str) + "\n")
+
+
+def read_manifest(artifact: Path) -> dict | None:
+    """The manifest of an artifact, or None where there is none (a file that the user made)."""
+    try:
+        content = json.loads(manifest_path(artifact).read_text())
+    except FileNotFoundError:
+        return None
+    except (OSError, ValueError) as e:
+        raise DataError(f"{manifest_path(artifact)}: {e}", "a manifest", "remove the artifact and make it again") from e
+    if not isinstance(content, dict) or content.get("schema") != SCHEMA:
+        raise DataError(f"{manifest_path(artifact)}: not a manifest of schema {SCHEMA}")
+    return content
+
+
+def up_to_date(artifact: Path, stage: str, config: dict, inputs: dict[str, str]) -> bool:
+    """Whether `artifact` was made by this stage from just these, and its files still are what they were."""
+    try:
+        manifest = read_manifest(artifact)
+        if manifest is None or manifest["stage"] != stage:
+            return False
+        base = artifact if artifact.is_dir() else artifact.parent
+        same = manifest["config"] == json.loads(json.dumps(config, default=str)) and manifest["inputs"] == inputs
+        return same and all(sha256(base / name) == digest for name, digest in manifest["outputs"].items())
+    except (OSError, KeyError, DataError):
+        return False
+
+
+def outputs_of(directory: Path) -> dict[str, str]:
+    """SHA-256 of every file of a directory that is about to become an artifact."""
+    files = sorted(p for p in directory.rglob("*") if p.is_file() and p.name != "manifest.json")
+    return {str(p.relative_to(directory)): sha256(p) for p in files}
+
+
+def model_files(directory: Path) -> tuple[Path, Path]:
+    """The program and the parameters of a saved model, `*.pdmodel` and `*.pdiparams` of one name.
+
+    Raises:
+        ModelError: no directory, none or several models in it, or a program without its parameters.
+    """
+    directory = Path(directory)
+    if not directory.is_dir():
+        raise ModelError(f"{directory}: no such directory", "the directory of a saved model")
+    programs = sorted(directory.glob("*.pdmodel"))
+    if len(programs) != 1:
+        raise ModelError(f"{directory} holds {len(programs)} files *.pdmodel", "just one", "name a model's directory")
+    parameters = programs[0].with_suffix(".pdiparams")
+    if not parameters.is_file():
+        raise ModelError(f"{parameters} is missing", "the parameters beside their program", "save the model again")
+    return programs[0], parameters
+
+
+def shown(path: Path) -> str:
+    """A path as the user would type it: relative to the working directory when it lies below it."""
+    path = Path(path).resolve()
+    return str(path.relative_to(Path.cwd())) if path.is_relative_to(Path.cwd()) else str(path)

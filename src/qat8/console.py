@@ -1,0 +1,59 @@
+"""What the stages print: steps with their time, and progress bars on a terminal or sparse lines in a log."""
+
+from __future__ import annotations
+
+import contextlib
+import time
+from collections.abc import Iterator
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+
+# Paths and figures must stay copyable, so nothing is folded or coloured by guess.
+console = Console(highlight=False, soft_wrap=True)
+
+
+def say(text: str) -> None:
+    console.print(text, markup=False)
+
+
+@contextlib.contextmanager
+def step(what: str) -> Iterator[None]:
+    """Announce a step, and say how long it took when it ends well."""
+    say(f"{what} ...")
+    start = time.perf_counter()
+    yield
+    say(f"{what}: done in {time.perf_counter() - start:.1f} s")
+
+
+class Bar:
+    """A progress bar; where there is no terminal, a line at most every ten seconds."""
+
+    LOG_SECONDS = 10.0
+
+    def __init__(self, what: str, total: int, done: int = 0) -> None:
+        self.what, self.total, self.done, self.note = what, total, done, ""
+        self._last = time.monotonic()
+        self._live = Progress(
+            TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(),
+            TimeRemainingColumn(), TextColumn("{task.fields[note]}"), console=console, transient=True,
+        ) if console.is_terminal else None  # fmt: skip
+        if self._live:
+            self._task = self._live.add_task(what, total=total, completed=done, note="")
+
+    def __enter__(self) -> Bar:
+        if self._live:
+            self._live.start()
+        return self
+
+    def __exit__(self, *exc) -> None:
+        if self._live:
+            self._live.stop()
+
+    def advance(self, n: int = 1, note: str = "") -> None:
+        self.done, self.note = self.done + n, note or self.note
+        if self._live:
+            self._live.update(self._task, advance=n, note=self.note)
+        elif time.monotonic() - self._last > self.LOG_SECONDS:
+            self._last = time.monotonic()
+            say(f"  {self.what}: {self.done} of {self.total} {self.note}".rstrip())

@@ -1,0 +1,12 @@
+"""The only door to Paddle: `from qat8.engine import paddle`.
+
+libpaddle.so 2.6.2 exports its own zlib 1.2.8. When it is loaded before the system's zlib, whatever inflates later
+(paddleslim's imports, Pillow) ends in a segmentation fault in inflateReset2. Python's zlib module binds the system's
+library first, so it is imported before Paddle here, and Paddle is imported nowhere else.
+"""
+
+import zlib  # noqa: F401  (must stay before paddle, see above)
+
+import paddle
+
+__all__ = ["paddle"]

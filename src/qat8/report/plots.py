@@ -1,0 +1,236 @@
+"""The two plots, by matplotlib: speed and accuracy, each beside the tutorial's figures.
+
+The page gets a wide and a narrow drawing of each model as inline SVG whose ink is the page's text colour, so that they
+follow dark mode and print; the files speed.* and accuracy.* hold all models on white. Colours are Okabe and Ito's
+(2008), told apart by colour-blind readers and in grey; markers differ in shape too.
+"""
+
+from __future__ import annotations
+
+import io
+import re
+import textwrap
+from collections.abc import Callable, Iterable
+
+import matplotlib
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from matplotlib.patches import Patch
+
+from qat8 import tutorial
+from qat8.report import figures, text
+from qat8.report.figures import SpeedRow
+from qat8.results import Results
+
+INK = "#1b1b1b"
+COLOURS = {"fp32": "#E69F00", "int8": "#0072B2"}
+OFFSETS = {"fp32": -0.19, "int8": 0.19}  # of a pair's bars from the middle of its row
+BELOW = 0.16  # the tutorial's ratios stand below ours, so that equal ones do not hide each other
+SERVER_MARKERS = {tutorial.GOLD_6271: ("D", "#009E73"), tutorial.GOLD_6148: ("^", "#CC79A7")}
+WIDE, NARROW = 9.5, 4.3  # inches; narrow fits a phone without shrinking the letters
+ROW_HEIGHT, FRAME_HEIGHT, LEGEND_HEIGHT = 0.52, 0.75, 0.45  # inches
+
+_STYLE = {
+    "svg.fonttype": "none",  # text stays text: sharp, small, can be selected and searched
+    "svg.hashsalt": "qat8",  # the same results give the same bytes
+    "font.size": 9,
+    "text.color": INK,
+    "axes.labelcolor": INK,
+    "axes.edgecolor": INK,
+    "axes.titlesize": 10,
+    "xtick.color": INK,
+    "ytick.color": INK,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.spines.left": False,
+    "ytick.left": False,
+    "legend.frameon": False,
+}
+_NO_DATE = {"Date": None, "Creator": None, "Format": None, "Type": None}
+
+
+def files(results: Results) -> dict[str, bytes]:
+    """speed.png, speed.svg, accuracy.png and accuracy.svg, by name."""
+    made = {}
+    with matplotlib.rc_context(_STYLE):
+        for name, draw in (("speed", _speed), ("accuracy", _accuracy)):
+            figure = draw(results, figures.models(results), narrow=False)
+            made[f"{name}.png"] = _save(figure, "png", facecolor="white", dpi=150, metadata={"Software": None})
+            made[f"{name}.svg"] = _save(figure, "svg", facecolor="white", metadata=_NO_DATE)
+    return made
+
+
+def inline_speed(results: Results) -> list[tuple[str, str, str]]:
+    """For the page: (model, wide SVG, narrow SVG)."""
+    return _inline(results, "speed", _speed)
+
+
+def inline_accuracy(results: Results) -> list[tuple[str, str, str]]:
+    return _inline(results, "accuracy", _accuracy)
+
+
+def _inline(results: Results, name: str, draw: Callable[..., Figure]) -> list[tuple[str, str, str]]:
+    drawn = []
+    with matplotlib.rc_context(_STYLE):
+        for number, model in enumerate(figures.models(results)):
+            both = []
+            for narrow in (False, True):
+                svg = _save(draw(results, [model], narrow=narrow), "svg", transparent=True, metadata=_NO_DATE).decode()
+                both.append(_embedded(svg, f"{name}{number}{'n' if narrow else 'w'}"))
+            drawn.append((model, *both))
+    return drawn
+
+
+def _embedded(svg: str, prefix: str) -> str:
+    """An SVG file as part of a page: no prolog, ids of its own, and the page's text colour for ink."""
+    svg = svg[svg.index("<svg") :].replace(INK, "currentColor")
+    svg = re.sub(r'\bid="', f'id="{prefix}-', svg)
+    return re.sub(r'(xlink:href="#|url\(#)', rf"\1{prefix}-", svg)
+
+
+def _save(figure: Figure, form: str, **options) -> bytes:
+    out = io.BytesIO()
+    figure.savefig(out, format=form, **options)
+    return out.getvalue()
+
+
+def _speed(results: Results, models: list[str], narrow: bool) -> Figure:
+    by_model = [[row for row in figures.speed_rows(results) if row.model == model] for model in models]
+    heights = [len(rows) * ROW_HEIGHT + FRAME_HEIGHT for rows in by_model]
+    if narrow:
+        figure = _figure(NARROW, 2 * sum(heights) + LEGEND_HEIGHT * 2)
+        grid = figure.subplots(2 * len(models), 1, squeeze=False, height_ratios=[h for h in heights for _ in "12"])
+        grid = grid.reshape(len(models), 2)
+    else:
+        figure = _figure(WIDE, sum(heights) + LEGEND_HEIGHT)
+        grid = figure.subplots(len(models), 2, squeeze=False, height_ratios=heights, width_ratios=[3, 2])
+    for rows, (left, right) in zip(by_model, grid, strict=True):
+        _draw_speeds(left, rows, room=1.6 if narrow else 1.35)
+        _draw_ratios(right, rows, labelled=narrow)
+    ratio_keys = [Line2D([], [], color=INK, marker="o", linestyle="", label="ratio here (min to max)")]
+    for server, (marker, colour) in SERVER_MARKERS.items():
+        label = f"tutorial, {server.short}"
+        ratio_keys.append(Line2D([], [], color=colour, marker=marker, linestyle="", label=label))
+    _legend(figure, [*_bar_keys("(min to max)"), *ratio_keys], columns=2 if narrow else 5)
+    return figure
+
+
+def _draw_speeds(axes: Axes, rows: list[SpeedRow], room: float) -> None:
+    longest = 0.0
+    for y, row in enumerate(rows):
+        for precision, run in (("fp32", row.fp32), ("int8", row.int8)):
+            if run is None:
+                continue
+            least, most = min(run.repetitions, default=0), max(run.repetitions, default=0)
+            _bar(axes, y, precision, run.images_per_second, (least, most) if run.repetitions else None)
+            longest = max(longest, most, run.images_per_second)
+            label = text.speed(run.images_per_second)
+            if precision == "int8" and row.comparison:
+                label += f"  ({text.ratio(row.comparison.speedup)}×)"
+            axes.annotate(
+                label,
+                (max(most, run.images_per_second), y + OFFSETS[precision]),
+                xytext=(5, 0),
+                textcoords="offset points",
+                va="center",
+                fontweight="bold" if precision == "int8" else "normal",
+            )
+    _rows(axes, [_configuration(row) for row in rows])
+    axes.set_xlim(0, longest * room or 1)
+    axes.set_xlabel("images/s")
+    axes.set_title(f"{rows[0].model}: images per second", loc="left")
+
+
+def _draw_ratios(axes: Axes, rows: list[SpeedRow], labelled: bool) -> None:
+    largest = 1.0
+    for y, row in enumerate(rows):
+        for server, their in row.tutorial.items():
+            marker, colour = SERVER_MARKERS[server]
+            axes.plot(their.ratio, y + BELOW, marker, color=colour, markersize=7)
+            largest = max(largest, their.ratio)
+        if row.comparison:
+            ours = row.comparison
+            ends = [[max(0, ours.speedup - ours.speedup_min)], [max(0, ours.speedup_max - ours.speedup)]]
+            axes.errorbar(ours.speedup, y - BELOW, xerr=ends, fmt="o", color=INK, capsize=3, markersize=5)
+            largest = max(largest, ours.speedup_max)
+    axes.axvline(1, color=INK, linewidth=0.8, linestyle=":")
+    _rows(axes, [_configuration(row) if labelled else "" for row in rows])
+    axes.set_xlim(0, largest * 1.1)
+    axes.set_xlabel("INT8/FP32 (dotted: no gain)")
+    axes.set_title(f"{rows[0].model}: ratio" if labelled else "Ratio, beside the tutorial's", loc="left")
+
+
+def _accuracy(results: Results, models: list[str], narrow: bool) -> Figure:
+    bars = [_accuracy_bars(results, model) for model in models]
+    heights = [max(1, len(rows)) * ROW_HEIGHT + FRAME_HEIGHT for rows in bars]
+    figure = _figure(NARROW if narrow else WIDE, sum(heights) + LEGEND_HEIGHT)
+    grid = figure.subplots(len(models), 1, squeeze=False, height_ratios=heights)
+    for model, rows, (axes,) in zip(models, bars, grid, strict=True):
+        for y, (_, tops, intervals) in enumerate(rows):
+            _draw_top1(axes, y, tops, intervals)
+        _rows(axes, [label for label, _, _ in rows])
+        axes.set_xlim(0, 1.22)
+        axes.set_xticks([0, 0.25, 0.5, 0.75, 1], ["0 %", "25 %", "50 %", "75 %", "100 %"])
+        axes.spines["bottom"].set_bounds(0, 1)  # the rest of the width is for labels: there is no 110 %
+        axes.set_title(f"{model}: top-1 accuracy", loc="left")
+    _legend(figure, _bar_keys("(95 % Wilson interval)"), columns=1 if narrow else 2)
+    return figure
+
+
+def _accuracy_bars(results: Results, model: str) -> list[tuple[str, dict, dict]]:
+    """(label, top-1 text and share by precision, interval by precision), one for each row of bars."""
+    bars = []
+    for subset in figures.subsets(results, model):
+        label = textwrap.fill(subset.subset, 22) + f"\n{text.count(subset.images, 'image')}"
+        label += ", trained on" if subset.used_in_training else ""
+        tops = {p: (share, text.percent(share, subset.images)) for p, share in subset.top1.items()}
+        bars.append((label, tops, {p: figures.top1_interval(subset, p) for p in tops}))
+    for server, row in tutorial.accuracy(model).items():
+        tops = {
+            p: (share / 100, f"{text.fixed(share, 2)} %")
+            for p, share in (("fp32", row.fp32_top1), ("int8", row.int8_top1))
+        }
+        bars.append((f"tutorial, ImageNet\n{server.short}", tops, {}))
+    return bars
+
+
+def _draw_top1(axes: Axes, y: int, tops: dict, intervals: dict) -> None:
+    for precision, (share, label) in tops.items():
+        ends = intervals.get(precision)
+        if share is not None:
+            _bar(axes, y, precision, share, ends)
+        where = (max(share or 0, ends[1] if ends else 0), y + OFFSETS[precision])
+        axes.annotate(label, where, xytext=(5, 0), textcoords="offset points", va="center")
+
+
+def _bar(axes: Axes, y: int, precision: str, value: float, ends: tuple[float, float] | None) -> None:
+    height = y + OFFSETS[precision]
+    axes.barh(height, value, height=0.36, color=COLOURS[precision])
+    if ends:
+        error = [[max(0, value - ends[0])], [max(0, ends[1] - value)]]
+        axes.errorbar(value, height, xerr=error, fmt="none", ecolor=INK, elinewidth=1.2, capsize=3)
+
+
+def _configuration(row: SpeedRow) -> str:
+    instances = f"{row.instances} × " if row.instances > 1 else ""
+    return f"{text.tester(row.tester)}, {instances}{text.count(row.threads, 'thread')}\nbatch {row.batch_size}"
+
+
+def _rows(axes: Axes, labels: list[str]) -> None:
+    axes.set_yticks(range(len(labels)), labels)
+    axes.set_ylim(max(1, len(labels)) - 0.45, -0.55)  # the first row on top
+    axes.grid(axis="x", color=INK, alpha=0.15, linewidth=0.6)
+    axes.set_axisbelow(True)
+
+
+def _figure(width: float, height: float) -> Figure:
+    return Figure(figsize=(width, height), layout="constrained")
+
+
+def _bar_keys(what: str) -> list[Patch]:
+    return [Patch(color=colour, label=f"{precision.upper()} {what}") for precision, colour in COLOURS.items()]
+
+
+def _legend(figure: Figure, keys: Iterable, columns: int) -> None:
+    figure.legend(handles=list(keys), loc="outside upper left", ncols=columns)

@@ -1,0 +1,222 @@
+"""Figures to tables of text; the page, the Markdown file and the terminal draw the same cells."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from qat8 import tutorial
+from qat8.report import figures, sentences, text
+from qat8.report.figures import SpeedRow, TesterRow
+from qat8.results import Latency, Results, SubsetAccuracy
+
+# Of some hundred CPU flags, those that decide how INT8 and FP32 kernels run.
+FLAGS_OF_INTEREST = (
+    *("avx2", "fma", "avx512f", "avx512bw", "avx512_vnni", "avx_vnni", "avx512_bf16", "avx512_fp16"),
+    *("amx_tile", "amx_int8", "amx_bf16"),
+)
+
+
+@dataclass(frozen=True)
+class Table:
+    caption: str
+    columns: tuple[str, ...]
+    rows: list[tuple[str, ...]]
+    labels: int  # so many leading columns are text that names the row; the others are figures ..
+    remarks: int = 0  # .. but for so many at the end, which are text again
+
+    def is_figure(self, column: int) -> bool:
+        return self.labels <= column < len(self.columns) - self.remarks
+
+
+def summary(rows: list[SpeedRow]) -> Table:
+    """The one that `make demo` prints: narrow enough for 80 characters."""
+    machines = [server.short.removeprefix("Xeon ") for server in tutorial.SERVERS]
+    return Table(
+        f"INT8 against FP32, images/s; right, the tutorial's ratios on Xeon Gold {text.listed(machines)} (1 thread)",
+        ("Model", "Tester", "Thr", "Batch", "FP32", "INT8", "Ratio", "min-max", *machines),
+        [(*_names(row), *_speeds(row), _ratio(row), _ends(row, "-"), *_tutorial_ratios(row)) for row in rows],
+        labels=2,
+    )
+
+
+def speed(rows: list[SpeedRow]) -> Table:
+    return Table(
+        "Speed: medians over the repetitions; the ratio is the median over paired repetitions",
+        ("Model", "Tester", "Threads", "Batch", "FP32 img/s", "INT8 img/s", "INT8/FP32", "min to max"),
+        [(*_names(row), *_speeds(row), _ratio(row), _ends(row)) for row in rows],
+        labels=2,
+    )
+
+
+def latency(rows: list[SpeedRow]) -> Table:
+    percentiles = [f"{precision} {name}" for precision in ("FP32", "INT8") for name in ("p50", "p90", "p99")]
+    body = []
+    for row in rows:
+        both = [cell for run in (row.fp32, row.int8) for cell in _percentiles(run.latency_ms if run else None)]
+        body.append((*_names(row), *both))
+    return Table(
+        "Latency of one batch, in milliseconds", ("Model", "Tester", "Threads", "Batch", *percentiles), body, labels=2
+    )
+
+
+def speed_beside_tutorial(rows: list[SpeedRow]) -> Table:
+    """Our single-thread rows and the tutorial's, model by model."""
+    body = []
+    for model in dict.fromkeys(row.model for row in rows):
+        ours = [row for row in rows if row.model == model and row.threads == row.instances == 1]
+        body += [(model, f"here, {sentences.configuration(row)}", *_speeds(row), _ratio(row)) for row in ours]
+        for server, their in tutorial.performance(model).items():
+            figures_ = (text.fixed(their.fp32, 2), text.fixed(their.int8, 2), text.fixed(their.ratio, 2))
+            body.append((model, f"tutorial, {server.name}", *figures_))
+    return Table(
+        "Speed beside the tutorial's, one thread",
+        ("Model", "Where", "FP32 img/s", "INT8 img/s", "INT8/FP32"),
+        body,
+        labels=2,
+    )
+
+
+def testers(rows: list[TesterRow]) -> Table:
+    body = []
+    for row in rows:
+        run, ends = row.run, f"{text.ratio(row.ratio.min)} to {text.ratio(row.ratio.max)}"
+        names = (run.model, run.precision.upper(), _threads(run.threads, run.instances), str(run.batch_size))
+        body.append((*names, text.ratio(row.ratio.median), ends))
+    return Table(
+        "C++ tester's images/s over the Python tester's, paired repetitions",
+        ("Model", "Precision", "Threads", "Batch", "C++/Python", "min to max"),
+        body,
+        labels=2,
+    )
+
+
+def subsets(results: Results) -> Table:
+    return Table(
+        "Accuracy by subset: top-1 with its 95 % Wilson interval, difference in percentage points (INT8 minus FP32), "
+        "and how often INT8 names FP32's class",
+        ("Model", "Subset", "Trained on", "Images", "FP32 top-1", "INT8 top-1", "Diff.", "Agreement", "Labels"),
+        [_subset(row) for row in results.accuracy],
+        labels=3,
+        remarks=1,
+    )
+
+
+def accuracy_beside_tutorial(results: Results) -> Table:
+    """Top-1 and top-5 over the whole data file, and the tutorial's."""
+    body = []
+    for model in figures.models(results):
+        whole = figures.whole_run(results, model)
+        cells = []
+        for top in (whole.top1, whole.top5):
+            shares = [text.percent(top[precision], whole.images) for precision in ("fp32", "int8")]
+            cells += [*shares, text.points(figures.difference(top), whole.images)]
+        trained = any(subset.used_in_training for subset in figures.subsets(results, model))
+        where = f"here, {text.count(whole.images, 'image')}{', some trained on' if trained else ''}"
+        body.append((model, where, *cells))
+        body += [
+            (model, f"tutorial, {server.name}", *_tutorial_cells(row))
+            for server, row in tutorial.accuracy(model).items()
+        ]
+    tops = [name for top in ("top-1", "top-5") for name in (f"FP32 {top}", f"INT8 {top}", "Diff.")]
+    return Table("Accuracy over the whole data file beside the tutorial's", ("Model", "Where", *tops), body, labels=2)
+
+
+def accuracy_summary(results: Results) -> Table:
+    """For the terminal."""
+    body = []
+    for row in results.accuracy:
+        tops = [text.percent(row.top1.get(precision), row.images) for precision in ("fp32", "int8")]
+        change = figures.difference(row.top1)
+        change = "–" if change is None else text.points(change, row.images)
+        agreement = text.percent(row.agreement, row.images)
+        name = f"{row.subset}*" if row.used_in_training else row.subset
+        body.append((row.model, name, f"{row.images:,}", *tops, change, agreement))
+    columns = ("Model", "Subset", "Images", "FP32 top-1", "INT8 top-1", "Diff.", "Agreement")
+    return Table(
+        "Top-1, difference in points, INT8 naming FP32's class (* used in training: no accuracy)",
+        columns,
+        body,
+        labels=2,
+    )
+
+
+def validity(results: Results) -> Table:
+    checks = results.environment.validity
+    return Table(
+        "Validity of this run",
+        ("Check", "Result", "Detail"),
+        [(check.check, "ok" if check.ok else "INVALID", check.detail) for check in checks],
+        labels=3,
+    )
+
+
+def environment(results: Results) -> Table:
+    env = results.environment
+    flags = [flag for flag in FLAGS_OF_INTEREST if flag in env.cpu.get("flags", [])]
+    body = [("CPU", sentences.cpu(results)), ("CPU flags of interest", " ".join(flags) or "none")]
+    body += [(f"CPU {key}", text.scalar(item)) for key, item in env.cpu.items() if key not in ("model", "flags")]
+    body.append(("Memory", text.gibibytes(env.memory_bytes)))
+    body += [(f"OS {key}", text.scalar(item)) for key, item in env.os.items()]
+    body.append(("Container", text.scalar(env.container)))
+    body += [(f"Version of {name}", version) for name, version in env.versions.items()]
+    body.append(("qat8 at git commit", env.git_commit or "unknown"))
+    body += [(f"Variable {name}", item) for name, item in env.variables.items()]
+    return Table("Where this was measured", ("What", "Value"), body, labels=2)
+
+
+def artifacts(results: Results) -> Table:
+    body = [("data", results.data.path, results.data.sha256)]
+    for model, precisions in results.models.items():
+        body += [(f"{model}, {precision.upper()}", item.path, item.sha256) for precision, item in precisions.items()]
+    return Table("What was measured", ("What", "Path", "SHA-256"), body, labels=3)
+
+
+def _threads(threads: int, instances: int) -> str:
+    return str(threads) if instances == 1 else f"{instances} × {threads}"
+
+
+def _names(row: SpeedRow) -> tuple[str, str, str, str]:
+    return row.model, text.tester(row.tester), _threads(row.threads, row.instances), str(row.batch_size)
+
+
+def _speeds(row: SpeedRow) -> tuple[str, ...]:
+    return tuple(text.speed(run.images_per_second if run else None) for run in (row.fp32, row.int8))
+
+
+def _ratio(row: SpeedRow) -> str:
+    return text.ratio(row.comparison.speedup if row.comparison else None)
+
+
+def _ends(row: SpeedRow, to: str = " to ") -> str:
+    compared = row.comparison
+    return f"{text.ratio(compared.speedup_min)}{to}{text.ratio(compared.speedup_max)}" if compared else "–"
+
+
+def _tutorial_ratios(row: SpeedRow) -> list[str]:
+    return [text.fixed(their.ratio, 2) for their in row.tutorial.values()] or ["–"] * len(tutorial.SERVERS)
+
+
+def _percentiles(latency_ms: Latency | None) -> tuple[str, str, str]:
+    if latency_ms is None:
+        return ("–",) * 3
+    return tuple(text.milliseconds(value) for value in (latency_ms.p50, latency_ms.p90, latency_ms.p99))
+
+
+def _subset(row: SubsetAccuracy) -> tuple[str, ...]:
+    n = row.images
+    tops = []
+    for precision in ("fp32", "int8"):
+        share = row.top1.get(precision)
+        ends = figures.top1_interval(row, precision)
+        tops.append(text.percent(share, n) + (f"\n({text.interval(ends, n)})" if share is not None else ""))
+    agreement = f"{text.percent(row.agreement, n)}\n({text.interval(row.agreement_interval, n)})"
+    trained = "yes" if row.used_in_training else "no"
+    change = text.points(figures.difference(row.top1), n)
+    return row.model, row.subset, trained, f"{n:,}", *tops, change, agreement, row.labels
+
+
+def _tutorial_cells(row: tutorial.Accuracy) -> tuple[str, ...]:
+    cells = []
+    for fp32, int8, change in (row[:3], row[3:]):
+        cells += [f"{text.fixed(fp32, 2)} %", f"{text.fixed(int8, 2)} %", text.signed(change, 2)]
+    return tuple(cells)

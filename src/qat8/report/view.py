@@ -1,0 +1,121 @@
+"""A report's content, made once from the results: what stands in which section, ready to be set as HTML or Markdown."""
+
+from __future__ import annotations
+
+import shlex
+from dataclasses import dataclass, field
+
+from qat8.report import figures, sentences, tables, text
+from qat8.report.tables import Table
+from qat8.results import Results
+
+
+@dataclass(frozen=True)
+class Picture:
+    """A plot, `NAME.png` and `NAME.svg`, with what it shows in words."""
+
+    name: str
+    alt: str
+
+
+@dataclass(frozen=True)
+class Code:
+    caption: str
+    lines: list[str]
+
+
+@dataclass(frozen=True)
+class Section:
+    id: str
+    title: str
+    notes: list[str] = field(default_factory=list)
+    picture: Picture | None = None
+    tables: list[Table] = field(default_factory=list)
+    closing: list[str] = field(default_factory=list)  # below the tables
+    code: list[Code] = field(default_factory=list)
+
+
+@dataclass(frozen=True)
+class View:
+    title: str
+    subtitle: str
+    banners: list[str]
+    headlines: list[str]
+    summary: Table
+    accuracy_summary: Table
+    sections: list[Section]
+
+
+def build(results: Results) -> View:
+    rows = figures.speed_rows(results)
+    models = figures.models(results)
+    return View(
+        title=f"INT8 against FP32: {text.listed(models) if models else 'nothing measured'}",
+        subtitle=f"Run {results.run_id} of {results.created} on {sentences.cpu(results)}, {results.runtime} runtime",
+        banners=sentences.banners(results),
+        headlines=[sentences.headline(results, rows, model) for model in models],
+        summary=tables.summary(rows),
+        accuracy_summary=tables.accuracy_summary(results),
+        sections=[
+            _speed(rows),
+            _accuracy(results),
+            _testers(results),
+            Section("validity", "Validity", tables=[tables.validity(results)]),
+            Section("environment", "Environment", tables=[tables.environment(results), tables.artifacts(results)]),
+            _reproduction(results),
+        ],
+    )
+
+
+def _speed(rows: list[figures.SpeedRow]) -> Section:
+    ratios = [row.comparison.speedup for row in rows if row.comparison]
+    span = f"INT8/FP32 goes from {text.ratio(min(ratios))} to {text.ratio(max(ratios))}. " if ratios else ""
+    alt = (
+        f"Bar chart of images per second in FP32 and INT8 with their ranges over the repetitions, "
+        f"{text.count(len(rows), 'configuration')}, and the ratios beside the tutorial's. {span}"
+        "The tables below hold the same figures."
+    )
+    return Section(
+        "speed",
+        "Speed",
+        picture=Picture("speed", alt),
+        tables=[tables.speed(rows), tables.speed_beside_tutorial(rows), tables.latency(rows)],
+        closing=[sentences.OTHER_MACHINES],
+    )
+
+
+def _accuracy(results: Results) -> Section:
+    alt = (
+        "Bar chart of top-1 accuracy in FP32 and INT8 by subset, with 95 % Wilson intervals, and the tutorial's. "
+        "The tables below hold the same figures."
+    )
+    decided = any(figures.decides(subset) for subset in results.accuracy)
+    return Section(
+        "accuracy",
+        "Accuracy",
+        picture=Picture("accuracy", alt),
+        tables=[tables.subsets(results), tables.accuracy_beside_tutorial(results)],
+        closing=[*sentences.accuracy(results), sentences.ACCURACY_ELSEWHERE],
+        code=[] if decided else [Code(sentences.ON_IMAGENET, sentences.ON_IMAGENET_COMMANDS)],
+    )
+
+
+def _testers(results: Results) -> Section:
+    rows = figures.tester_rows(results)
+    return Section(
+        "testers", "C++ against Python", notes=sentences.testers(rows), tables=[tables.testers(rows)] if rows else []
+    )
+
+
+def _reproduction(results: Results) -> Section:
+    commit = results.environment.git_commit
+    checkout = [f"git checkout {shlex.quote(commit)}"] if commit else []
+    commands = [shlex.join(run.command) for run in results.runs]
+    return Section(
+        "reproduce",
+        "How to reproduce",
+        code=[
+            Code("This run", [*checkout, shlex.join(results.command)]),
+            Code("The testers' command lines in it", list(dict.fromkeys(commands))),
+        ],
+    )

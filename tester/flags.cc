@@ -1,0 +1,138 @@
+#include "flags.h"
+
+#include <algorithm>
+#include <cctype>
+#include <charconv>
+#include <climits>
+#include <cmath>
+#include <cstdlib>
+#include <functional>
+#include <vector>
+
+#include "errors.h"
+
+namespace {
+
+struct Spec {
+  std::string name;
+  std::string fallback;  // what help prints as the default
+  std::string help;
+  std::function<void(Flags&, const std::string&)> set;
+  bool is_bool = false;
+};
+
+[[noreturn]] void Fail(const std::string& fact) { throw Error(kUsageError, fact, "", "sample_tester --help"); }
+
+bool ParseInt(const std::string& text, int* value) {
+  const char* end = text.data() + text.size();
+  const auto [stop, error] = std::from_chars(text.data(), end, *value);
+  return error == std::errc() && stop == end;
+}
+
+// strtod also takes spaces, hexadecimal, "inf" and "nan"; a decimal number holds none of their letters.
+bool ParseSeconds(const std::string& text, double* value) {
+  if (text.empty() || text.find_first_not_of("0123456789.eE+-") != std::string::npos) return false;
+  char* stop = nullptr;
+  *value = std::strtod(text.c_str(), &stop);
+  return *stop == '\0' && std::isfinite(*value) && *value >= 0;
+}
+
+Spec TextFlag(const std::string& name, std::string Flags::*field, const std::string& help) {
+  return {name, "", help, [=](Flags& f, const std::string& v) { f.*field = v; }};
+}
+
+Spec IntFlag(const std::string& name, int Flags::*field, int least, int most, const std::string& help) {
+  return {name, std::to_string(Flags().*field), help, [=](Flags& f, const std::string& v) {
+            int value = 0;
+            if (!ParseInt(v, &value) || value < least || value > most) {
+              const std::string limit = most == INT_MAX ? "" : " to " + std::to_string(most);
+              Fail("--" + name + ": '" + v + "' is not a whole number from " + std::to_string(least) + limit);
+            }
+            f.*field = value;
+          }};
+}
+
+Spec SecondsFlag(const std::string& name, double Flags::*field, const std::string& help) {
+  return {name, "0", help, [=](Flags& f, const std::string& v) {
+            double value = 0;
+            if (!ParseSeconds(v, &value)) Fail("--" + name + ": '" + v + "' is not a number of seconds from 0");
+            f.*field = value;
+          }};
+}
+
+// The same words as strict_bool in src/qat8/cli.py.
+Spec BoolFlag(const std::string& name, bool Flags::*field, const std::string& help) {
+  return {name, "false", help, [=](Flags& f, const std::string& v) {
+            std::string word = v;
+            std::transform(word.begin(), word.end(), word.begin(), [](unsigned char c) { return std::tolower(c); });
+            const bool yes = word == "true" || word == "1" || word == "yes" || word == "on";
+            const bool no = word == "false" || word == "0" || word == "no" || word == "off";
+            if (!yes && !no) Fail("--" + name + ": '" + v + "' is neither true nor false");
+            f.*field = yes;
+          }, true};
+}
+
+const std::vector<Spec>& Specs() {
+  static const std::vector<Spec> specs = {
+      TextFlag("infer_model", &Flags::infer_model, "directory of the model (required)"),
+      TextFlag("infer_data", &Flags::infer_data, "binary data file (required)"),
+      IntFlag("warmup_size", &Flags::warmup_size, 0, INT_MAX, "batches to predict before the measurement"),
+      IntFlag("batch_size", &Flags::batch_size, 1, INT_MAX, "images of a batch"),
+      IntFlag("iterations", &Flags::iterations, -1, INT_MAX, "batches to predict; 0 or -1: the whole file"),
+      IntFlag("num_threads", &Flags::num_threads, 1, INT_MAX, "CPU threads"),
+      BoolFlag("with_accuracy_layer", &Flags::with_accuracy_layer,
+               "the model takes image and label and computes top-1 and top-5 as outputs 1 and 2"),
+      BoolFlag("use_profile", &Flags::use_profile, "print a table of operators (built with -DUSE_PROFILER=ON)"),
+      TextFlag("json", &Flags::json, "write the result to this file"),
+      SecondsFlag("min_seconds", &Flags::min_seconds,
+                  "after the file go on over its full batches, for speed alone, until this much time was measured"),
+      IntFlag("data_dim", &Flags::data_dim, 1, 4096, "side of the images in a file of the raw layout"),
+      BoolFlag("int8_online", &Flags::int8_online, "INT8 from the QAT float model: let the predictor quantize it"),
+      BoolFlag("help", &Flags::help, "print this"),
+  };
+  return specs;
+}
+
+const Spec& Find(std::string name) {
+  const std::string shown = name;
+  std::replace(name.begin(), name.end(), '-', '_');
+  for (const Spec& spec : Specs()) {
+    if (spec.name == name) return spec;
+  }
+  Fail("unrecognized flag --" + shown);
+}
+
+}  // namespace
+
+Flags ParseFlags(int argc, char** argv) {
+  Flags flags;
+  for (int i = 1; i < argc; ++i) {
+    const std::string argument = argv[i];
+    if (argument.rfind("--", 0) != 0) Fail("unrecognized argument '" + argument + "'");
+    const std::size_t equals = argument.find('=');
+    const Spec& spec = Find(argument.substr(2, equals == std::string::npos ? equals : equals - 2));
+    const bool value_follows = i + 1 < argc && std::string(argv[i + 1]).rfind("--", 0) != 0;
+    if (equals != std::string::npos) {
+      spec.set(flags, argument.substr(equals + 1));
+    } else if (value_follows) {
+      spec.set(flags, argv[++i]);
+    } else if (spec.is_bool) {
+      spec.set(flags, "true");
+    } else {
+      Fail("--" + spec.name + " needs a value");
+    }
+  }
+  if (flags.help) return flags;
+  if (flags.infer_model.empty()) Fail("--infer_model is missing: the directory of the model");
+  if (flags.infer_data.empty()) Fail("--infer_data is missing: the binary data file");
+  return flags;
+}
+
+std::string HelpText() {
+  std::string text = "usage: sample_tester --infer_model=DIR --infer_data=FILE [--flag=value ...]\n\n";
+  for (const Spec& spec : Specs()) {
+    text += "  --" + spec.name + std::string(spec.name.size() < 20 ? 20 - spec.name.size() : 1, ' ') + spec.help;
+    text += spec.fallback.empty() ? "\n" : " (default: " + spec.fallback + ")\n";
+  }
+  return text;
+}

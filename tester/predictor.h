@@ -1,0 +1,41 @@
+// A Paddle predictor for image classification on oneDNN: one setting for FP32 and INT8 alike.
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "flags.h"
+
+// Version of the Paddle library that this program runs with. Throws if it was built against the wheel and this is not
+// the version that wheel_abi/ describes.
+std::string CheckPaddleVersion();
+
+// What one batch gives: scores of each class, or the model's own accuracy.
+struct Output {
+  std::vector<float> scores;  // [images, classes], empty with an accuracy layer
+  int classes = 0;
+  double top1 = 0, top5 = 0;  // with an accuracy layer only
+};
+
+class Predictor {
+ public:
+  Predictor(const Flags& flags, int height, int width);
+  ~Predictor();
+
+  // Copies the input, runs, copies the output. `labels` are used only with an accuracy layer.
+  void Run(int images, const float* pixels, const std::int64_t* labels, Output* output);
+
+ private:
+  struct Handles;
+  void Load(const Flags& flags);
+  void CheckInputs() const;
+  void CheckOutputShape(int images, const std::vector<int>& shape) const;
+  double ReadAccuracy(int index, const char* name);
+
+  std::string model_;
+  bool accuracy_layer_;
+  int height_, width_;
+  std::unique_ptr<Handles> handles_;
+};

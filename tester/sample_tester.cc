@@ -1,0 +1,68 @@
+// Measures the speed and the accuracy of an image classification model on oneDNN: the tutorial's tester, section 4.2.
+#include <chrono>
+#include <cstdio>
+#include <exception>
+#include <new>
+
+#include "data_file.h"
+#include "errors.h"
+#include "flags.h"
+#include "json_writer.h"
+#include "measure.h"
+#include "paddle_error.h"
+#include "predictor.h"
+#include "process_info.h"
+#include "profile.h"
+#include "report.h"
+#include "signals.h"
+
+namespace {
+
+int Fail(const std::string& line, int code) {
+  std::fflush(stdout);
+  std::fprintf(stderr, "error: %s\n", line.c_str());
+  return code;
+}
+
+void Main(const Flags& flags) {
+  Setting setting;
+  setting.affinity = AllowedCpus();
+  if (!flags.json.empty()) CheckWritable(flags.json);
+  Profiler profiler(flags.use_profile);
+  DataFile data(flags.infer_data, flags.data_dim);
+  setting.fingerprint = data.fingerprint();
+  setting.paddle_version = CheckPaddleVersion();
+
+  profiler.Start();
+  const auto start = std::chrono::steady_clock::now();
+  Predictor predictor(flags, data.height(), data.width());
+  setting.init_ms = std::chrono::duration<double, std::milli>(std::chrono::steady_clock::now() - start).count();
+  profiler.Collect(false);
+  const Measurement measurement = Measure(flags, &data, &predictor, &profiler);
+  profiler.Stop();
+
+  PrintReport(flags, measurement);
+  profiler.Print(stdout, measurement.measured_ms);
+  if (!flags.json.empty()) WriteFileAtomically(flags.json, ReportJson(flags, setting, measurement));
+}
+
+}  // namespace
+
+int main(int argc, char** argv) {
+  InstallSignalHandlers();
+  try {
+    const Flags flags = ParseFlags(argc, argv);
+    if (flags.help) {
+      std::fputs(HelpText().c_str(), stdout);
+      return 0;
+    }
+    Main(flags);
+    return 0;
+  } catch (const Error& e) {
+    return Fail(e.what(), e.code());
+  } catch (const std::bad_alloc&) {
+    return Fail("out of memory; next: a smaller --batch_size", kMachineError);
+  } catch (const std::exception& e) {
+    return Fail(BriefPaddleError(e.what()), kQatError);
+  }
+}
