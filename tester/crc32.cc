@@ -36,8 +36,10 @@ std::uint32_t Crc32(const void* data, std::size_t size) {
     std::memcpy(&low, p, 4);
     std::memcpy(&high, p + 4, 4);
     low ^= crc;
-    crc = kTables[7][low & 0xFF] ^ kTables[6][(low >> 8) & 0xFF] ^ kTables[5][(low >> 16) & 0xFF] ^ kTables[4][low >> 24];
-    crc ^= kTables[3][high & 0xFF] ^ kTables[2][(high >> 8) & 0xFF] ^ kTables[1][(high >> 16) & 0xFF] ^ kTables[0][high >> 24];
+    crc = 0;
+    for (std::size_t byte = 0; byte < 4; ++byte) {
+      crc ^= kTables[7 - byte][(low >> 8 * byte) & 0xFF] ^ kTables[3 - byte][(high >> 8 * byte) & 0xFF];
+    }
   }
   for (; size > 0; ++p, --size) crc = (crc >> 8) ^ kTables[0][(crc ^ *p) & 0xFF];
   return ~crc;

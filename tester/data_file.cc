@@ -98,7 +98,9 @@ void DataFile::ReadHeader() {
   images_offset_ = kHeaderBytes + 8;
   CheckFields(Field<std::uint32_t>(h, 24), Field<std::uint32_t>(h, 36), Field<std::uint64_t>(h, 80));
   const std::uint32_t length = Field<std::uint32_t>(h, 52);
-  if (length > kHeaderBytes - kFixedBytes - 4) Fail("fingerprint of " + std::to_string(length) + " bytes", "at most 3996");
+  if (length > kHeaderBytes - kFixedBytes - 4) {
+    Fail("fingerprint of " + std::to_string(length) + " bytes", "at most 3996");
+  }
   fingerprint_.assign(reinterpret_cast<const char*>(h) + kFixedBytes, length);
   if (!IsJsonObject(fingerprint_)) Fail("the preprocessing fingerprint is not JSON", "a JSON object");
   MakeLevels(Field<std::array<float, 3>>(h, 56), Field<std::array<float, 3>>(h, 68));

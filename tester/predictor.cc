@@ -86,12 +86,13 @@ std::map<std::string, std::vector<std::int64_t>> InputShapes(P&, long) {
 }
 
 // Nor have those before 2.3 EnableMkldnnInt8.
+using Names = std::unordered_set<std::string>;
 template <typename C>
-auto QuantizeOnline(C& config, const std::unordered_set<std::string>& ops, int) -> decltype(config.EnableMkldnnInt8(ops)) {
+auto QuantizeOnline(C& config, const Names& ops, int) -> decltype(config.EnableMkldnnInt8(ops)) {
   config.EnableMkldnnInt8(ops);
 }
 template <typename C>
-void QuantizeOnline(C&, const std::unordered_set<std::string>&, long) {
+void QuantizeOnline(C&, const Names&, long) {
   throw Error(kMachineError, "--int8_online: this Paddle library cannot quantize online", "Paddle 2.3 or later");
 }
 

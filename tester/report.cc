@@ -28,7 +28,7 @@ void PrintReport(const Flags& flags, const Measurement& m) {
   std::printf("threads alive: %d, busy: %d\n", m.threads_alive, m.threads_busy);
   std::printf("peak memory: %.1f MiB\n", static_cast<double>(m.peak_rss_bytes) / (1 << 20));
   if (std::fflush(stdout) != 0 || std::ferror(stdout)) {
-    throw Error(kMachineError, "cannot write to standard output", "", "make room or name another place, then run again");
+    throw Error(kMachineError, "cannot write to standard output", "", "make room, then run again");
   }
 }
 

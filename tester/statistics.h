@@ -11,7 +11,7 @@ struct Summary {
   double mean = 0, p50 = 0, p90 = 0, p99 = 0, min = 0, max = 0;
 };
 
-// Nearest rank: the smallest value that at least `percent` per cent of the values do not exceed; always a value that was
+// Nearest rank: the smallest value that at least `percent` per cent of the values do not exceed; always one that was
 // measured. Integers, because ceil(0.9 * 10) is 9 or 10 by the luck of rounding.
 inline double Percentile(const std::vector<double>& sorted, std::size_t percent) {
   const std::size_t rank = (sorted.size() * percent + 99) / 100;

@@ -1,0 +1,56 @@
+"""Paddle predictors, one way to set them up, for checking and teaching; what is timed is the testers' own."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+
+from qat8.artifacts import model_files
+from qat8.engine import paddle
+from qat8.errors import ModelError
+
+CACHE_CAPACITY = 10  # oneDNN primitives of so many input shapes are kept
+
+
+def predictor(directory: Path, threads: int, native: bool = False) -> Callable[[np.ndarray], np.ndarray]:
+    """A function image float32 [n, 3, H, W] -> logits float32 [n, classes] of a saved model.
+
+    `native` runs the program as it stands (Paddle's own QAT semantics), else oneDNN with all fusions, as the testers do.
+
+    Raises:
+        ModelError: not a model that Paddle can load.
+    """
+    program, parameters = model_files(directory)
+    config = paddle.inference.Config(str(program), str(parameters))
+    config.disable_gpu()
+    config.disable_glog_info()
+    config.set_cpu_math_library_num_threads(threads)
+    config.switch_ir_optim(not native)
+    config.enable_memory_optim()
+    if not native:
+        config.enable_mkldnn()
+        config.set_mkldnn_cache_capacity(CACHE_CAPACITY)
+    try:
+        engine = paddle.inference.create_predictor(config)
+    except (RuntimeError, OSError, ValueError) as e:
+        raise ModelError(f"{directory}: Paddle cannot load it ({last_line(e)})") from e
+    source = engine.get_input_handle(engine.get_input_names()[0])
+    sink = engine.get_output_handle(engine.get_output_names()[0])
+
+    def run(x: np.ndarray) -> np.ndarray:
+        x = np.ascontiguousarray(x)
+        source.reshape(list(x.shape))
+        source.copy_from_cpu(x)
+        engine.run()
+        return sink.copy_to_cpu()
+
+    return run
+
+
+def last_line(error: Exception) -> str:
+    """The telling line of Paddle's long messages."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    hints = [line for line in lines if line.startswith(("[Hint", "Error", "InvalidArgument", "(", "NotFound"))]
+    return (hints or lines or ["no message"])[-1][:300]

@@ -1,0 +1,1 @@
+"""Quantization-aware training, a module per concern; `stages/train.py` puts them in order."""

@@ -1,0 +1,136 @@
+"""Calibrate, correct, update, choose: the order that keeps accuracy, resumable at any point.
+
+Every state that is worth keeping is judged on the validation part, and the best one is what training returns; so an
+update that harms can cost time, never accuracy.
+"""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+
+import numpy as np
+
+from qat8.config import TrainConfig
+from qat8.console import Bar, say
+from qat8.training import calibration
+from qat8.training.checkpoint import Checkpoints, Position
+from qat8.training.images import Images
+from qat8.training.programs import IMAGE, LABEL, TEACHER, Session
+
+
+@dataclass
+class Trainer:
+    """`teacher` gives the FP32 model's logits float32 [n, classes] for images float32 [n, 3, H, W]."""
+
+    session: Session
+    images: Images
+    config: TrainConfig
+    teacher: object
+    checkpoints: Checkpoints
+    position: Position
+
+    def run(self) -> Position:
+        """Go on from `position` to the end; the session then holds the best state. Returns the position of that state."""
+        try:
+            self._phases()
+        except KeyboardInterrupt:
+            # Within an update the state is not a whole one; the file on disk is.
+            at = f"{self.position.phase}, {self.position.updates} updates done"
+            raise KeyboardInterrupt(f"interrupted ({at}); run the same command again to go on") from None
+        return self.checkpoints.load_best(self.position.fingerprint)
+
+    def _phases(self) -> None:
+        config, batch = self.config, self.config.batch_size
+        if self.position.phase == "start":
+            calibration.ranges(self.session, self.images, config.calibration.steps, batch)
+            self._judge("ranges calibrated")
+            self._reached("ranges")
+        if self.position.phase == "ranges":
+            count = config.calibration.mean_correction_images
+            corrected = calibration.correct_means(self.session, self.images, count, batch)
+            if corrected:
+                self._judge(f"{corrected} BatchNorm means corrected")
+            else:
+                say("means are not corrected: " + ("switched off" if not count else "the model has no BatchNorm"))
+            self._reached("means")
+        if self.position.phase in ("means", "updates"):
+            self.position.phase = "updates"
+            self._updates()
+            self._reached("done")
+
+    def _reached(self, phase: str) -> None:
+        self.position.phase = phase
+        self.checkpoints.save(self.position)
+
+    def total_updates(self) -> int:
+        return updates(self.images, self.config)
+
+    def _updates(self) -> None:
+        total, per_epoch = self.total_updates(), self.images.steps_per_epoch(self.config.batch_size)
+        self._set_rate()
+        saved = time.monotonic()
+        with Bar("training", total, self.position.updates) as bar:
+            while self.position.updates < total:
+                epoch, first = divmod(self.position.updates, per_epoch)
+                for x, label in self.images.augmented(epoch, self.config.batch_size, first):
+                    loss, top1 = self._update(x, label)
+                    bar.advance(note=f"epoch {epoch + 1} loss {loss:.4f} top-1 {top1:.0%}")
+                    if self.position.updates in (total, (epoch + 1) * per_epoch):
+                        self._judge(f"epoch {epoch + 1}, {self.position.updates} updates")
+                    elif time.monotonic() - saved < self.config.checkpoint_seconds:
+                        continue
+                    self.checkpoints.save(self.position)
+                    saved = time.monotonic()
+                    if self.position.updates == total:
+                        break
+
+    def _update(self, x: np.ndarray, label: np.ndarray) -> tuple[float, float]:
+        s = self.session
+        feed = {IMAGE: x, LABEL: label, TEACHER: self.teacher(x)}
+        loss, logits = s.run(s.update, feed, [s.loss, s.logits])
+        self.position.updates += 1
+        self._set_rate()
+        return float(np.asarray(loss).ravel()[0]), float((logits.argmax(1) == label[:, 0]).mean())
+
+    def _set_rate(self) -> None:
+        # PiecewiseDecay is a function of the number of updates, so resuming needs no state of its own.
+        self.session.scheduler.step(self.position.updates)
+
+    def _judge(self, what: str) -> None:
+        """Measure the session's state on the validation part; keep it when it is the best so far."""
+        score = self._validate()
+        # Agreement with FP32 in whole images first would let one image of 20 outweigh everything else: the divergence
+        # uses all 1,000 outputs of each image, and lower is better.
+        better = not self.position.best_score or score["divergence"] < self.position.best_score[0]
+        entry = {"at": what, **score}
+        self.position.history.append(entry)
+        if better:
+            self.position.best_score, self.position.best_at = [score["divergence"]], what
+            self.checkpoints.keep_best(self.position)
+        figures = f"divergence from FP32 {score['divergence']:.4f}, agreement {score['agreement']:.1%}"
+        say(f"  {what}: {figures}, top-1 {score['top1']:.1%}{' (best so far)' if better else ''}")
+
+    def _validate(self) -> dict[str, float]:
+        """Over the held-out images: mean KL(FP32 || QAT) in nats, share of equal top-1, top-1 against the labels."""
+        s = self.session
+        divergence, agree, right = [], [], []
+        for x, label in self.images.plain(self.images.validation, self.config.batch_size):
+            wanted, (got,) = self.teacher(x), s.run(s.test, {IMAGE: x}, [s.logits])
+            log_p, log_q = log_softmax(wanted), log_softmax(got)
+            divergence += list((np.exp(log_p) * (log_p - log_q)).sum(1))
+            agree += list(wanted.argmax(1) == got.argmax(1))
+            right += list(got.argmax(1) == label[:, 0])
+        return {"divergence": float(np.mean(divergence)), "agreement": float(np.mean(agree)),
+                "top1": float(np.mean(right)), "images": len(agree)}  # fmt: skip
+
+
+def updates(images: Images, config: TrainConfig) -> int:
+    """How many updates the whole training makes."""
+    total = config.num_epochs * images.steps_per_epoch(config.batch_size)
+    return min(total, config.max_iters) if config.max_iters else total
+
+
+def log_softmax(logits: np.ndarray) -> np.ndarray:
+    shifted = logits.astype(np.float64) - logits.max(1, keepdims=True)
+    return shifted - np.log(np.exp(shifted).sum(1, keepdims=True))

@@ -1,0 +1,176 @@
+"""The static-graph programs of one training: FP32 for reference, QAT for ranges, for updates and for prediction.
+
+All of them are built by the same builder under the same name guard, so that they share their variables by name in one
+scope; the FP32 reference has a scope of its own, because training changes the shared one.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+from dataclasses import dataclass, field
+
+import numpy as np
+
+os.environ.setdefault("TQDM_DISABLE", "1")  # paddleslim's bars, one for each pass over a graph
+
+from qat8.config import TrainConfig
+from qat8.engine import paddle
+from qat8.models.registry import Model
+
+IMAGE, LABEL, TEACHER = "image", "label", "teacher"
+
+
+@dataclass
+class Built:
+    """A model as a program: `names` maps the layer's state names to variables, `logits` is the output's name."""
+
+    program: object
+    startup: object
+    logits: str
+    names: dict[str, str]
+    shapes: dict[str, tuple[int, ...]]
+
+
+@dataclass
+class Session:
+    """What the steps of training work on. `scope` holds the model that is trained, `reference` the FP32 one."""
+
+    executor: object
+    scope: object
+    reference: object
+    fp32: Built
+    ranges: object  # QAT program, forward only, updates the activation ranges
+    update: object  # the same with loss and optimizer, compiled
+    test: object  # QAT program for prediction
+    logits: str
+    loss: str
+    scheduler: object
+    persistables: list[str] = field(default_factory=list)
+
+    def run(self, program, feed: dict, fetch: list[str], scope=None, prune: bool = False) -> list[np.ndarray]:
+        """Run a program on image float32 [n, 3, H, W]; label and teacher are zeros where the program wants them."""
+        block = getattr(program, "_program", program).global_block()
+        if block.has_var(LABEL) and LABEL not in feed:
+            n, classes = len(feed[IMAGE]), block.var(self.logits).shape[-1]
+            feed = {**feed, LABEL: np.zeros((n, 1), np.int64), TEACHER: np.zeros((n, classes), np.float32)}
+        return self.executor.run(program, feed, fetch, scope=scope or self.scope, use_prune=prune)
+
+    def get(self, name: str) -> np.ndarray:
+        return np.array(self.scope.find_var(name).get_tensor())
+
+    def set(self, name: str, value: np.ndarray, scope=None) -> None:
+        tensor = (scope or self.scope).find_var(name).get_tensor()
+        tensor.set(np.asarray(value, np.array(tensor).dtype), paddle.CPUPlace())
+
+
+def build_model(model: Model) -> Built:
+    """Inputs image float32 [N, 3, H, W]; output logits [N, classes]."""
+    static = paddle.static
+    program, startup = static.Program(), static.Program()
+    side = model.preprocessing.crop
+    with paddle.utils.unique_name.guard(), static.program_guard(program, startup):
+        image = static.data(IMAGE, [None, 3, side, side], "float32")
+        layer = model.build(model.classes)
+        logits = layer(image)
+        state = layer.state_dict()
+    names = {key: value.name for key, value in state.items()}
+    return Built(program, startup, logits.name, names, {key: tuple(value.shape) for key, value in state.items()})
+
+
+def _add_loss(built: Built, config: TrainConfig):
+    """(1 - w) cross entropy + w T^2 KL(teacher || student) at temperature T (Hinton et al. 2015, section 2)."""
+    functional, weight, t = paddle.nn.functional, config.distillation.weight, config.distillation.temperature
+    with paddle.utils.unique_name.guard("loss_"), paddle.static.program_guard(built.program, built.startup):
+        logits = built.program.global_block().var(built.logits)
+        label = paddle.static.data(LABEL, [None, 1], "int64")
+        teacher = paddle.static.data(TEACHER, [None, logits.shape[-1]], "float32")
+        soft = functional.softmax(teacher / t)
+        divergence = functional.kl_div(functional.log_softmax(logits / t), soft, reduction="batchmean") * (t * t)
+        entropy = paddle.mean(functional.cross_entropy(logits, label))
+        return (1 - weight) * entropy + weight * divergence
+
+
+def _add_optimizer(program, startup, loss: str, config: TrainConfig, steps: int):
+    decay = config.LearningRate.schedulers.PiecewiseDecay
+    milestones = decay.milestones or sorted({max(1, round(steps * 0.6)), max(2, round(steps * 0.9))})
+    rates = [config.LearningRate.base_lr * decay.gamma**i for i in range(len(milestones) + 1)]
+    with paddle.utils.unique_name.guard("optimizer_"), paddle.static.program_guard(program, startup):
+        scheduler = paddle.optimizer.lr.PiecewiseDecay(milestones, rates)
+        rule = paddle.optimizer.Momentum(scheduler, config.momentum, weight_decay=config.weight_decay or None)
+        rule.minimize(program.global_block().var(loss))
+    return scheduler
+
+
+def _quant_aware(program, config: TrainConfig, for_test: bool, scope):
+    import paddleslim.quant as quant
+
+    logging.getLogger("paddleslim.quant.quanter").setLevel(logging.WARNING)
+    with paddle.static.scope_guard(scope):
+        return quant.quant_aware(
+            program, paddle.CPUPlace(), config.quant_aware(), scope, for_test=for_test, return_program=True
+        )
+
+
+def convert(session: Session, config: TrainConfig):
+    """paddleslim's convert of a copy of the test program: weights rounded to int8's range, still float32."""
+    import paddleslim.quant as quant
+
+    with paddle.static.scope_guard(session.scope):
+        copy = session.test.clone(for_test=True)
+        return quant.convert(copy, paddle.CPUPlace(), config.quant_aware(), session.scope)
+
+
+def open_session(model: Model, config: TrainConfig, steps: int) -> Session:
+    """Build everything; the variables are initialised at random until weights are loaded (`load_weights`)."""
+    paddle.enable_static()
+    paddle.seed(config.seed)
+    executor = paddle.static.Executor(paddle.CPUPlace())
+    scope, reference = paddle.static.Scope(), paddle.static.Scope()
+    fp32 = build_model(model)
+    executor.run(fp32.startup, scope=reference)
+    fp32.program = fp32.program.clone(for_test=True)
+
+    student = build_model(model)
+    test = student.program.clone(for_test=True)
+    loss = _add_loss(student, config)
+    if config.batch_norm == "frozen":
+        for op in student.program.global_block().ops:
+            if op.type == "batch_norm":
+                op._set_attr("use_global_stats", True)
+    train = _quant_aware(student.program, config, False, scope)
+    ranges = train.clone()
+    scheduler = _add_optimizer(train, student.startup, loss.name, config, steps)
+    test = _quant_aware(test, config, True, scope)
+    executor.run(student.startup, scope=scope)
+    session = Session(executor, scope, reference, fp32, ranges, _compiled(train, loss.name), test, student.logits,
+                      loss.name, scheduler)  # fmt: skip
+    session.persistables = sorted(
+        {v.name for p in (train, test) for v in p.list_vars() if v.persistable and v.name not in ("feed", "fetch")}
+    )
+    return session
+
+
+def _compiled(program, loss: str):
+    strategy = paddle.static.BuildStrategy()
+    # Both rewrite the program behind quantization's back (tutorial, section 2).
+    strategy.fuse_all_reduce_ops = False
+    strategy.sync_batch_norm = False
+    return paddle.static.CompiledProgram(program, build_strategy=strategy)
+
+
+def load_weights(session: Session, state: dict[str, np.ndarray]) -> None:
+    for name, variable in session.fp32.names.items():
+        session.set(variable, state[name])
+        session.set(variable, state[name], session.reference)
+
+
+def save(program, feeds: list[str], fetches: list[str], executor, scope, directory) -> None:
+    """Write DIRECTORY/model.pdmodel and model.pdiparams."""
+    block = program.global_block()
+    with paddle.static.scope_guard(scope):
+        # clip_extra=False: oneDNN's attributes are "extra" and would be stripped.
+        paddle.static.save_inference_model(
+            str(directory / "model"), [block.var(n) for n in feeds], [block.var(n) for n in fetches], executor,
+            program=program, clip_extra=False,
+        )  # fmt: skip
