@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import contextlib
+import os
+import sys
+import tempfile
 import time
 from collections.abc import Iterator
 
@@ -15,6 +18,7 @@ console = Console(highlight=False, soft_wrap=True)
 
 def say(text: str) -> None:
     console.print(text, markup=False)
+    console.file.flush()  # the lines of a stage must not overtake those of the task that started it
 
 
 @contextlib.contextmanager
@@ -24,6 +28,26 @@ def step(what: str) -> Iterator[None]:
     start = time.perf_counter()
     yield
     say(f"{what}: done in {time.perf_counter() - start:.1f} s")
+
+
+@contextlib.contextmanager
+def native_stderr_kept_back() -> Iterator[None]:
+    """Keep what Paddle's C++ passes print on file descriptor 2 to ourselves, unless the block fails."""
+    sys.stderr.flush()
+    saved = os.dup(2)
+    with tempfile.TemporaryFile() as log:
+        os.dup2(log.fileno(), 2)
+        try:
+            yield
+        except BaseException:
+            os.dup2(saved, 2)
+            log.seek(0)
+            if os.environ.get("QAT8_DEBUG"):
+                sys.stderr.write(log.read().decode(errors="replace"))
+            raise
+        finally:
+            os.dup2(saved, 2)
+            os.close(saved)
 
 
 class Bar:

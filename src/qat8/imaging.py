@@ -68,7 +68,8 @@ def decode(path: Path, spec: Preprocessing) -> Image.Image:
         with Image.open(path) as image:
             image = image.convert("RGB")
     except FileNotFoundError:
-        raise DataError(f"{path}: no such image", "every image of the label list", "--on-missing=skip leaves it out")
+        hint = "put it there, or --on-missing=skip"
+        raise DataError(f"{path}: no such image", "every image that the label list names", hint) from None
     except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as e:
         raise DataError(f"{path}: not a readable image ({e})", "a complete JPEG or PNG file") from e
     scale = spec.resize / min(image.size)

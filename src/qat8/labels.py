@@ -10,8 +10,8 @@ from qat8.errors import DataError
 def read(data_dir: Path, label_list: Path, classes: int = 1000) -> list[tuple[Path, int]]:
     """The images and their classes, in the list's order. Names may hold spaces; the class is the last word.
 
-    The tutorial prints its example as `val / NAME.jpg 0`, with blanks around the slash: that is taken for `val/NAME.jpg`
-    when no file is called so literally.
+    The tutorial prints its example as `val / NAME.jpg 0`, with blanks around the slash: that is taken for
+    `val/NAME.jpg` when no file is called so literally.
 
     Raises:
         DataError: no list, an empty one, or a line that is not a path and a class in [0, classes); file:line is named.
@@ -21,7 +21,9 @@ def read(data_dir: Path, label_list: Path, classes: int = 1000) -> list[tuple[Pa
     try:
         text = label_list.read_text(encoding="utf-8")
     except FileNotFoundError:
-        raise DataError(f"{label_list}: no such label list", "lines of PATH CLASS", "name one by --label-list") from None
+        raise DataError(
+            f"{label_list}: no such label list", "lines of PATH CLASS", "name one by --label-list"
+        ) from None
     except (OSError, UnicodeDecodeError) as e:
         raise DataError(f"{label_list}: not readable as UTF-8 text ({e})", "lines of PATH CLASS") from e
     lines = [(n, line) for n, line in enumerate(text.splitlines(), 1) if line.strip()]

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from qat8.artifacts import model_files
+from qat8.console import native_stderr_kept_back
 from qat8.engine import paddle
 from qat8.errors import ModelError
 
@@ -17,7 +18,7 @@ CACHE_CAPACITY = 10  # oneDNN primitives of so many input shapes are kept
 def predictor(directory: Path, threads: int, native: bool = False) -> Callable[[np.ndarray], np.ndarray]:
     """A function image float32 [n, 3, H, W] -> logits float32 [n, classes] of a saved model.
 
-    `native` runs the program as it stands (Paddle's own QAT semantics), else oneDNN with all fusions, as the testers do.
+    `native` runs the program as it stands (Paddle's own QAT semantics); else oneDNN with all fusions, as testers do.
 
     Raises:
         ModelError: not a model that Paddle can load.
@@ -33,7 +34,8 @@ def predictor(directory: Path, threads: int, native: bool = False) -> Callable[[
         config.enable_mkldnn()
         config.set_mkldnn_cache_capacity(CACHE_CAPACITY)
     try:
-        engine = paddle.inference.create_predictor(config)
+        with native_stderr_kept_back():
+            engine = paddle.inference.create_predictor(config)
     except (RuntimeError, OSError, ValueError) as e:
         raise ModelError(f"{directory}: Paddle cannot load it ({last_line(e)})") from e
     source = engine.get_input_handle(engine.get_input_names()[0])

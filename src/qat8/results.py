@@ -159,6 +159,7 @@ class Results(_Record):
     schema_: int = Field(SCHEMA, alias="schema")
     run_id: str
     created: str  # ISO 8601, UTC
+    identity: str = ""  # SHA-256 over models, data, testers, settings and CPU: equal for a repeated measurement
     quick: bool
     runtime: Literal["local", "docker"]
     command: list[str]

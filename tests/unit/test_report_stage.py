@@ -15,7 +15,14 @@ from qat8.stages import report
 @pytest.fixture
 def home(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(report, "RESULTS_DIR", tmp_path / "data/results")
+    monkeypatch.setattr(report, "REPORTS_DIR", tmp_path / "data/reports")
     return tmp_path
+
+
+def _names(directory):
+    """What is there but for the lock that an artifact's writer leaves beside it."""
+    return sorted(path.name for path in directory.iterdir() if not path.name.endswith(".lock"))
 
 
 def _results(path, **kwargs):
@@ -29,7 +36,7 @@ def test_without_arguments_the_newest_results_are_reported(home, capsys):
     os.utime(old, (1, 1))
     report.main([])
     directory = Path("data/reports/20260101T120000-fixture")
-    assert sorted(path.name for path in directory.iterdir()) == sorted(report.FILES)
+    assert _names(directory) == sorted([*report.FILES, "manifest.json"])
     assert "Quick run" not in (directory / "report.md").read_text()
     said = capsys.readouterr().out
     assert said.rstrip().endswith(f"report: {directory / 'report.html'}")
@@ -47,7 +54,7 @@ def test_an_earlier_report_is_replaced_and_nothing_is_left_beside_it(home):
     report.main([str(_results(home / "r.json", quick=True)), "--output-dir=out/here"])
     report.main([str(_results(home / "r.json")), "--output-dir=out/here"])
     assert "Quick run" not in (home / "out/here/report.md").read_text()
-    assert [path.name for path in (home / "out").iterdir()] == ["here"]
+    assert _names(home / "out") == ["here"]
 
 
 def test_a_failure_half_way_leaves_the_earlier_report_whole(home, monkeypatch):
@@ -55,16 +62,18 @@ def test_a_failure_half_way_leaves_the_earlier_report_whole(home, monkeypatch):
     report.main([str(path), "--output-dir=out/here"])
     before = {item.name: item.read_bytes() for item in (home / "out/here").iterdir()}
 
+    write = Path.write_bytes
+
     def full_disk(target, content):
         if target.name == "speed.png":
             raise OSError(28, "No space left on device", str(target))
-        target.write_bytes(b"half")
+        return write(target, content)
 
-    monkeypatch.setattr(report, "_write_synced", full_disk)
+    monkeypatch.setattr(Path, "write_bytes", full_disk)
     with pytest.raises(OSError, match="No space"):
         report.main([str(path), "--output-dir=out/here"])
     assert {item.name: item.read_bytes() for item in (home / "out/here").iterdir()} == before
-    assert [item.name for item in (home / "out").iterdir()] == ["here"]
+    assert _names(home / "out") == ["here"]
 
 
 def test_a_directory_with_other_files_is_not_replaced(home):

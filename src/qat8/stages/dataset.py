@@ -1,10 +1,10 @@
-"""Make the embedded data set: 20 photographs with ImageNet labels and 100 with labels of ours, in the tutorial's layout.
+"""Make the embedded data set: 20 photographs with ImageNet labels, 100 with labels of ours, in the tutorial's layout.
 
-    data/dataset/embedded/
-        val/*.jpg      the 20, from foolbox; val_list.txt names them with their 0-based ImageNet class
-        train/*.jpg    the 100, from ai-benchmark; train_list.txt, labels of ours made by eye from a model's proposals
-        all_list.txt   the 20 and then the 100: what `inv preprocess` turns into val.bin
-        ORIGIN.md      where each part comes from, and its licence
+data/dataset/embedded/
+    val/*.jpg      the 20, from foolbox; val_list.txt names them with their 0-based ImageNet class
+    train/*.jpg    the 100, from ai-benchmark; train_list.txt, labels of ours made by eye from a model's proposals
+    all_list.txt   the 20 and then the 100: what `inv preprocess` turns into val.bin
+    ORIGIN.md      where each part comes from, and its licence
 """
 
 from __future__ import annotations
@@ -53,7 +53,11 @@ def build(target: Path) -> None:
                 (directory / f"{name}_list.txt").write_text("".join(f"{path} {label}\n" for path, label in lines))
             (directory / "ORIGIN.md").write_text(_origin())
             outputs = artifacts.outputs_of(directory)
-            subsets = {"all_list.txt": SUBSETS, "val_list.txt": SUBSETS[:1], "train_list.txt": [{**SUBSETS[1], "start": 0}]}
+            subsets = {
+                "all_list.txt": SUBSETS,
+                "val_list.txt": SUBSETS[:1],
+                "train_list.txt": [{**SUBSETS[1], "start": 0}],
+            }
             artifacts.write_manifest(directory / "manifest.json", "dataset", {}, inputs, outputs, subsets=subsets)
     say(f"data set: {len(val)} + {len(train)} photographs in {artifacts.shown(target)}")
 

@@ -15,7 +15,8 @@ from pathlib import Path
 
 import numpy as np
 
-from qat8 import artifacts, cli, config as configuration
+from qat8 import artifacts, cli
+from qat8 import config as configuration
 from qat8.console import say, step
 from qat8.errors import ModelError, UsageError
 from qat8.models import pretrained, registry
@@ -87,7 +88,8 @@ def _images_digest(data_dir: Path) -> str:
 
 
 def _train(model, settings, weights, data_dir, home, qat, described, inputs) -> None:
-    from qat8.training import images as training_images, loop, programs
+    from qat8.training import images as training_images
+    from qat8.training import loop, programs
     from qat8.training.checkpoint import Checkpoints
 
     images = training_images.Images.read(
@@ -128,9 +130,7 @@ def _save_fp32(session, target: Path, described: dict, inputs: dict) -> None:
             return
         with artifacts.atomic_directory(target) as directory:
             fp32 = session.fp32
-            programs.save(
-                fp32.program, [programs.IMAGE], [fp32.logits], session.executor, session.reference, directory
-            )
+            programs.save(fp32.program, [programs.IMAGE], [fp32.logits], session.executor, session.reference, directory)
             outputs = artifacts.outputs_of(directory)
             artifacts.write_manifest(directory / "manifest.json", "train", config, inputs, outputs, kind="fp32")
     say(f"FP32 model: {artifacts.shown(target)}")

@@ -1,7 +1,7 @@
 """Import the real ImageNet weights of MobileNet-V1: a TensorFlow GraphDef becomes weights.npz, in Paddle's layout.
 
-    data/weights/MobileNetV1/weights.npz    one float32 array per entry of the layer's state dict
-                             ORIGIN.md      where the weights come from, and their licence
+data/weights/MobileNetV1/weights.npz    one float32 array per entry of the layer's state dict
+                         ORIGIN.md      where the weights come from, and their licence
 """
 
 from __future__ import annotations

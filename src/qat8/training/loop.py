@@ -31,7 +31,7 @@ class Trainer:
     position: Position
 
     def run(self) -> Position:
-        """Go on from `position` to the end; the session then holds the best state. Returns the position of that state."""
+        """Go on from `position` to the end; the session then holds the best state, whose position is returned."""
         try:
             self._phases()
         except KeyboardInterrupt:

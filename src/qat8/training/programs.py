@@ -7,15 +7,13 @@ scope; the FP32 reference has a scope of its own, because training changes the s
 from __future__ import annotations
 
 import logging
-import os
 from dataclasses import dataclass, field
 
 import numpy as np
 
-os.environ.setdefault("TQDM_DISABLE", "1")  # paddleslim's bars, one for each pass over a graph
-
 from qat8.config import TrainConfig
 from qat8.engine import paddle
+from qat8.int8 import unsigned
 from qat8.models.registry import Model
 
 IMAGE, LABEL, TEACHER = "image", "label", "teacher"
@@ -88,7 +86,8 @@ def _add_loss(built: Built, config: TrainConfig):
         soft = functional.softmax(teacher / t)
         divergence = functional.kl_div(functional.log_softmax(logits / t), soft, reduction="batchmean") * (t * t)
         entropy = paddle.mean(functional.cross_entropy(logits, label))
-        return (1 - weight) * entropy + weight * divergence
+        # add_n, because quant_aware comes later and would quantize an elementwise_add of the loss as well.
+        return paddle.add_n([(1 - weight) * entropy, weight * divergence])
 
 
 def _add_optimizer(program, startup, loss: str, config: TrainConfig, steps: int):
@@ -107,9 +106,11 @@ def _quant_aware(program, config: TrainConfig, for_test: bool, scope):
 
     logging.getLogger("paddleslim.quant.quanter").setLevel(logging.WARNING)
     with paddle.static.scope_guard(scope):
-        return quant.quant_aware(
+        aware = quant.quant_aware(
             program, paddle.CPUPlace(), config.quant_aware(), scope, for_test=for_test, return_program=True
         )
+    unsigned.widen(aware)
+    return aware
 
 
 def convert(session: Session, config: TrainConfig):
@@ -118,7 +119,9 @@ def convert(session: Session, config: TrainConfig):
 
     with paddle.static.scope_guard(session.scope):
         copy = session.test.clone(for_test=True)
-        return quant.convert(copy, paddle.CPUPlace(), config.quant_aware(), session.scope)
+        converted = quant.convert(copy, paddle.CPUPlace(), config.quant_aware(), session.scope)
+    unsigned.widen(converted)
+    return converted
 
 
 def open_session(model: Model, config: TrainConfig, steps: int) -> Session:

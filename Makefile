@@ -1,0 +1,59 @@
+# Thin aliases of the Invoke tasks (`.venv/bin/inv --list`), which set up the environment first.
+.DEFAULT_GOAL := help
+INV := .venv/bin/inv
+RUNTIME ?= local
+MODEL ?= MobileNetV1
+TESTS ?= tests
+
+.PHONY: help setup demo test lint lock dataset weights preprocess train convert tester benchmark bench report doctor clean
+
+help: ## this list
+	@awk 'BEGIN {FS = ":.*## "} /^[a-z]+:.*## / {printf "  make %-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+setup: ## make .venv from the locked requirements (every target does)
+	@src/setup.sh
+
+demo: setup ## the main job on the embedded photographs and model, end to end
+	@$(INV) demo --runtime=$(RUNTIME)
+
+test: setup ## all tests
+	@.venv/bin/python -m pytest $(TESTS)
+
+lint: setup ## check style
+	@.venv/bin/ruff check . && .venv/bin/ruff format --check .
+
+dataset weights: setup
+	@$(INV) $@ --runtime=$(RUNTIME)
+
+dataset: ## make the embedded data set
+weights: ## import the real ImageNet weights of MobileNet-V1
+
+preprocess train convert: setup
+	@$(INV) $@ --model=$(MODEL) --runtime=$(RUNTIME)
+
+preprocess: ## photographs -> val.bin
+train: ## FP32 -> QAT
+convert: ## QAT -> INT8
+
+tester: setup ## build the C++ tester
+	@$(INV) build.tester
+
+benchmark bench: setup
+	@$(INV) benchmark --models=$(MODEL) --runtime=$(RUNTIME)
+
+benchmark: ## measure FP32 against INT8
+report: setup ## write the report of the newest results
+	@$(INV) report
+
+doctor: setup ## what this host can do
+	@$(INV) doctor
+
+lock: setup ## resolve and hash the requirements anew
+	@.venv/bin/uv pip compile --quiet --generate-hashes --no-emit-index-url --python-version 3.11 \
+	  --custom-compile-command "make lock" --upgrade --override requirements-overrides.in \
+	  --output-file requirements.txt requirements.in
+	@.venv/bin/uv pip compile --quiet --generate-hashes --no-emit-index-url --python-version 3.11 \
+	  --custom-compile-command "make lock" --upgrade --output-file requirements-dev.txt requirements-dev.in
+
+clean: ## remove what was built and made, but not the environment and the downloads
+	@rm -rf tester/build data/models data/reports data/dataset data/weights

@@ -1,0 +1,63 @@
+"""Runs the testers: FP32 and INT8 of a configuration in turn, each in a process of its own on pinned CPUs."""
+
+from __future__ import annotations
+
+import re
+import tempfile
+from pathlib import Path
+
+from qat8 import processes
+from qat8.benchmarking.plan import PRECISIONS, Cell, Plan
+from qat8.console import Bar, say
+from qat8.results import TesterRun, load_tester_run
+
+Measured = dict[tuple[Cell, str], list[TesterRun]]
+
+
+def measure(plan: Plan) -> Measured:
+    """All repetitions of all cells.
+
+    Whatever slows the machine for a while slows both halves of a pair. Their order alternates, so that being first
+    is no advantage either.
+    """
+    cells = plan.cells()
+    runs: Measured = {(cell, precision): [] for cell in cells for precision in PRECISIONS}
+    with Bar("measuring", len(cells) * plan.repetitions * len(PRECISIONS)) as bar:
+        for cell in cells:
+            for repetition in range(plan.repetitions):
+                order = PRECISIONS if repetition % 2 == 0 else PRECISIONS[::-1]
+                for precision in order:
+                    runs[cell, precision].append(_run(plan, cell, precision))
+                    bar.advance(note=f"{cell}, {precision}")
+            _say(cell, runs)
+    return runs
+
+
+def _run(plan: Plan, cell: Cell, precision: str) -> TesterRun:
+    with tempfile.TemporaryDirectory(prefix="qat8-") as directory:
+        result = Path(directory) / "run.json"
+        command = processes.pinned(plan.cpus[: cell.threads], [*plan.command(cell, precision), f"--json={result}"])
+        processes.capture(command, processes.openmp(cell.threads))
+        return load_tester_run(result)
+
+
+def _say(cell: Cell, runs: Measured) -> None:
+    fp32, int8 = ([r.images_per_second for r in runs[cell, p]] for p in PRECISIONS)
+    ratios = sorted(b / a for a, b in zip(fp32, int8, strict=True))
+    middle = sorted(fp32)[len(fp32) // 2], sorted(int8)[len(int8) // 2]
+    spread = f"{ratios[0]:.2f} to {ratios[-1]:.2f}"
+    say(f"  {cell}: FP32 {middle[0]:.1f}, INT8 {middle[1]:.1f} images/s, ratios {spread}")
+
+
+def int8_kernels(plan: Plan, model: str) -> tuple[int, int, list[str]]:
+    """What oneDNN really ran in one batch of the INT8 model: INT8 convolutions, all convolutions, their kernels.
+
+    oneDNN's verbose log names each executed primitive, its implementation and its data types.
+    """
+    cell = Cell(model, plan.testers[0], 1, 1)
+    command = [*plan.command(cell, "int8")[:-2], "--iterations=1"]
+    environment = {**processes.openmp(1), "ONEDNN_VERBOSE": "1", "DNNL_VERBOSE": "1"}
+    log = processes.capture(processes.pinned(plan.cpus[:1], command), environment)
+    convolutions = re.findall(r"^(?:one)?dnn(?:l)?_verbose,exec,cpu,convolution,([^,]+),[^,]*,(\S*)", log, re.MULTILINE)
+    quantized = [kernel for kernel, types in convolutions if re.search(r"src_[us]8", types)]
+    return len(quantized), len(convolutions), sorted(set(quantized))

@@ -1,0 +1,96 @@
+"""Which configurations are measured, and how often."""
+
+from __future__ import annotations
+
+import itertools
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+from qat8 import artifacts
+from qat8.errors import MachineError, UsageError
+
+TESTER_DIR = artifacts.REPOSITORY / "tester"
+TESTERS = {
+    "cpp": [str(TESTER_DIR / "build" / "sample_tester")],
+    "python": [sys.executable, str(TESTER_DIR / "sample_tester.py")],
+}
+PRECISIONS = ("fp32", "int8")
+
+
+@dataclass(frozen=True)
+class Cell:
+    """What FP32 and INT8 are compared in: everything but the precision."""
+
+    model: str
+    tester: str
+    threads: int
+    batch_size: int
+
+    def __str__(self) -> str:
+        threads = "1 thread" if self.threads == 1 else f"{self.threads} threads"
+        return f"{self.model}, {self.tester}, {threads}, batch {self.batch_size}"
+
+
+@dataclass(frozen=True)
+class Plan:
+    """`models` maps a name to its {precision: directory}; few threads take the first of the CPUs `cpus`."""
+
+    models: dict[str, dict[str, Path]]
+    data: Path
+    testers: list[str]
+    threads: list[int]
+    batch_sizes: list[int]
+    cpus: list[int]
+    repetitions: int
+    min_seconds: float
+    warmup: int
+    quick: bool = False
+
+    def cells(self) -> list[Cell]:
+        return [Cell(*c) for c in itertools.product(self.models, self.testers, self.threads, self.batch_sizes)]
+
+    def command(self, cell: Cell, precision: str) -> list[str]:
+        """The tester's argv but for --json."""
+        return [
+            *TESTERS[cell.tester],
+            f"--infer_model={artifacts.shown(self.models[cell.model][precision])}",
+            f"--infer_data={artifacts.shown(self.data)}",
+            f"--batch_size={cell.batch_size}",
+            f"--num_threads={cell.threads}",
+            f"--warmup_size={self.warmup}",
+            f"--min_seconds={self.min_seconds:g}",
+        ]
+
+    def settings(self) -> dict:
+        """What makes two measurements of the same artifacts the same measurement."""
+        return {
+            "testers": self.testers, "threads": self.threads, "batch_sizes": self.batch_sizes, "cpus": self.cpus,
+            "repetitions": self.repetitions, "min_seconds": self.min_seconds, "warmup": self.warmup,
+        }  # fmt: skip
+
+
+def thread_counts(text: str, cpus: list[int]) -> list[int]:
+    """`1,all` -> [1, len(cpus)], without repetition.
+
+    Raises:
+        UsageError: not such a list, or more threads than CPUs: they would share cores and measure waiting.
+    """
+    counts = []
+    for part in text.split(","):
+        word = part.strip()
+        if word != "all" and not (word.isdigit() and int(word) > 0):
+            raise UsageError(f"--threads {text!r}", "numbers from 1, or all")
+        counts.append(len(cpus) if word == "all" else int(word))
+    if max(counts) > len(cpus):
+        raise UsageError(f"--threads {max(counts)} on {len(cpus)} CPUs", f"at most {len(cpus)}", "name more by --cpus")
+    return list(dict.fromkeys(counts))
+
+
+def require_testers(names: list[str]) -> None:
+    for name in names:
+        if name not in TESTERS:
+            raise UsageError(f"unknown tester {name!r}", f"of {', '.join(TESTERS)}")
+    program = Path(TESTERS["cpp"][0])
+    if "cpp" in names and not program.is_file():
+        raise MachineError(f"{artifacts.shown(program)} is not built", next_step="inv build.tester")

@@ -1,0 +1,122 @@
+"""What the machine is, as far as it bears on the figures; read from the kernel, never changed."""
+
+from __future__ import annotations
+
+import os
+import platform
+import shutil
+import subprocess
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+
+import psutil
+
+from qat8 import __version__
+from qat8.artifacts import REPOSITORY
+from qat8.results import Check, Environment
+
+TOOLS = {"cmake": "cmake", "g++": "g++", "make": "make"}  # program -> Debian package
+PACKAGES = ("paddlepaddle", "paddleslim", "numpy", "pillow")
+VARIABLES = ("OMP_NUM_THREADS", "KMP_AFFINITY", "KMP_BLOCKTIME", "MKL_NUM_THREADS", "ONEDNN_MAX_CPU_ISA",
+             "DNNL_MAX_CPU_ISA", "FLAGS_use_mkldnn", "LD_PRELOAD", "MALLOC_ARENA_MAX")  # fmt: skip
+FLAGS = ("avx2", "fma", "avx512f", "avx512bw", "avx512vl", "avx512_vnni", "avx_vnni", "avx512_bf16", "amx_tile",
+         "amx_int8", "amx_bf16")  # fmt: skip
+
+
+def cpuinfo() -> dict[str, str]:
+    """The first processor's entry of /proc/cpuinfo."""
+    entry = Path("/proc/cpuinfo").read_text().split("\n\n")[0]
+    pairs = (line.partition(":") for line in entry.splitlines())
+    return {key.strip(): value.strip() for key, _, value in pairs}
+
+
+def has_vnni() -> bool:
+    """AVX-512 VNNI, the instructions that the tutorial's INT8 figures rest on."""
+    return "avx512_vnni" in cpuinfo().get("flags", "").split()
+
+
+def _read(path: str) -> str | None:
+    try:
+        return Path(path).read_text().strip()
+    except OSError:
+        return None
+
+
+def turbo() -> bool | None:
+    """Whether the clock may rise above its nominal rate; None where the kernel does not tell (virtual machines)."""
+    no_turbo = _read("/sys/devices/system/cpu/intel_pstate/no_turbo")
+    boost = _read("/sys/devices/system/cpu/cpufreq/boost")
+    return no_turbo == "0" if no_turbo is not None else boost == "1" if boost is not None else None
+
+
+def cpu() -> dict:
+    info = cpuinfo()
+    flags = info.get("flags", "").split()
+    nodes = sorted(p.name for p in Path("/sys/devices/system/node").glob("node[0-9]*"))
+    return {
+        "model": info.get("model name", platform.processor()),
+        "vendor": info.get("vendor_id"),
+        "microcode": info.get("microcode"),
+        "flags": [flag for flag in FLAGS if flag in flags],
+        "vnni": "avx512_vnni" in flags,
+        "cpus": os.cpu_count(),
+        "cores": psutil.cpu_count(logical=False),
+        "allowed_cpus": sorted(os.sched_getaffinity(0)),
+        "numa_nodes": len(nodes) or 1,
+        "smt": _read("/sys/devices/system/cpu/smt/active") == "1",
+        "governor": _read("/sys/devices/system/cpu/cpu0/cpufreq/scaling_governor"),
+        "turbo": turbo(),
+        "hypervisor": "hypervisor" in flags,
+    }
+
+
+def in_container() -> bool:
+    return Path("/.dockerenv").exists() or Path("/run/.containerenv").exists()
+
+
+def git_commit() -> str | None:
+    """The checkout's commit, with `-dirty` when files differ from it; None outside a checkout."""
+    command = ["git", "-C", str(REPOSITORY), "describe", "--always", "--dirty", "--abbrev=40", "--exclude=*"]
+    try:
+        return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
+    except (OSError, subprocess.CalledProcessError):
+        return None
+
+
+def missing_tools() -> list[str]:
+    """Debian packages that hold the build tools that are not here."""
+    return [package for program, package in TOOLS.items() if not shutil.which(program)]
+
+
+def docker_engine() -> str | None:
+    """The version of the Docker engine that answers (DOCKER_HOST or the usual socket); None when none does."""
+    import docker
+
+    try:
+        client = docker.from_env(timeout=5)
+        return client.version()["Version"]
+    except (docker.errors.DockerException, OSError):
+        return None
+
+
+def _version(package: str) -> str:
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return "not installed"
+
+
+def record(checks: list[Check]) -> Environment:
+    system = platform.uname()
+    release = _read("/etc/os-release") or ""
+    pretty = next((line[13:-1] for line in release.splitlines() if line.startswith("PRETTY_NAME=")), system.system)
+    return Environment(
+        cpu=cpu(),
+        memory_bytes=psutil.virtual_memory().total,
+        os={"name": pretty, "kernel": system.release, "libc": " ".join(platform.libc_ver())},
+        container=in_container(),
+        versions={"qat8": __version__, "python": platform.python_version(), **{p: _version(p) for p in PACKAGES}},
+        git_commit=git_commit(),
+        variables={name: os.environ[name] for name in VARIABLES if name in os.environ},
+        validity=checks,
+    )

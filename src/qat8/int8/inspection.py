@@ -1,0 +1,73 @@
+"""What became of each operator: quantized, fused into another, or left in FP32 and why."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass, field
+
+from qat8.int8.passes import CONVOLUTIONS
+
+_BOOKKEEPING = ("feed", "fetch", "quantize", "dequantize", "requantize")
+_FUSABLE = ("batch_norm", "relu", "relu6", "elementwise_add", "swish", "hard_swish", "leaky_relu")
+
+
+@dataclass
+class Inspection:
+    """Counts by operator type; `left` maps a type to its count and the reason."""
+
+    convolutions: int
+    int8_convolutions: int
+    quantized: Counter = field(default_factory=Counter)
+    fused: Counter = field(default_factory=Counter)
+    left: dict[str, tuple[int, str]] = field(default_factory=dict)
+    boundaries: Counter = field(default_factory=Counter)  # quantize and dequantize operators
+
+    def lines(self) -> list[str]:
+        """For people, one fact a line."""
+
+        def names(counter: Counter) -> str:
+            return ", ".join(f"{count} x {name}" for name, count in sorted(counter.items())) or "nothing"
+
+        return [
+            f"quantized: {names(self.quantized)} ({self.int8_convolutions} of {self.convolutions} convolutions)",
+            f"fused into the operator before: {names(self.fused)}",
+            f"FP32/INT8 boundaries: {names(self.boundaries)}",
+            *(f"left in FP32: {count} x {name}: {why}" for name, (count, why) in sorted(self.left.items())),
+        ]
+
+
+def is_int8(op) -> bool:
+    return op.has_attr("mkldnn_data_type") and op.attr("mkldnn_data_type") == "int8"
+
+
+def inspect(before: Counter, program, asked: set[str]) -> Inspection:
+    """Compare the QAT program's operator counts with the INT8 program.
+
+    Args:
+        before: operator types of the QAT program.
+        asked: the types that the passes were told to quantize.
+    """
+    ops = program.global_block().ops
+    convolutions = [op for op in ops if op.type in CONVOLUTIONS]
+    after = Counter(op.type for op in ops)
+    result = Inspection(len(convolutions), sum(map(is_int8, convolutions)))
+    result.quantized = Counter(op.type for op in ops if is_int8(op))
+    result.boundaries = Counter(op.type for op in ops if op.type in ("quantize", "dequantize", "requantize"))
+    for name in _FUSABLE:
+        if gone := before[name] - after[name]:
+            result.fused[name] = gone
+    for op in ops:
+        if op.type not in _BOOKKEEPING and not is_int8(op):
+            count, _ = result.left.get(op.type, (0, ""))
+            result.left[op.type] = (count + 1, _why(op, asked))
+    return result
+
+
+def _why(op, asked: set[str]) -> str:
+    if op.type in CONVOLUTIONS:
+        return "asked for, but an activation or filter scale is missing" if op.type in asked else "not asked for"
+    if op.type in ("fc", "matmul", "matmul_v2", "mul"):
+        return "not asked for (a linear layer is matmul_v2 in Paddle 2; `mul` in the tutorial's list does not reach it)"
+    if op.type not in asked:
+        return "not asked for, or without an INT8 kernel"
+    return "asked for, but its input has no learned scale"

@@ -1,0 +1,138 @@
+"""Paddle's Quant2Int8 pass, made to quantize on Paddle 2.6.
+
+In 2.6 the oneDNN fusions rename conv2d to fused_conv2d, and three places of the stock pass miss that, silently:
+
+1. The placement pass gets the user's op list, which names conv2d only: no convolution is marked. The list needs
+   fused_conv2d.
+2. Filter scales are computed for the types in `_conv_ops` only; without a scale the quantize pass skips the
+   convolution. That list needs it too.
+3. `params_quantization_mkldnn_pass` writes int8 filters and int32 biases that the fused kernel of 2.6.2 computes
+   wrongly (ResNet50's top-1 falls to chance, at full speed). It is left out with the pass that prepares it: filters
+   stay float32 in the file and are quantized once, at loading.
+4. Outputs behind ReLU are stored as uint8, but with the scale of int8 (127 / range): half of the 256 levels are never
+   used. The stock pass has a step against that, switched off as nondeterministic: it doubles the scale *and* marks it
+   unsigned, for which cpu_quantize_pass multiplies by 255 instead of 127, so values are clipped at half their range.
+   Here exactly those variables are marked that QAT simulated as uint8 (`unsigned`), without doubling.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass
+
+from qat8.console import native_stderr_kept_back
+from qat8.engine import paddle
+from qat8.errors import ModelError, UsageError
+from qat8.int8.unsigned import narrow
+
+CONVOLUTIONS = ("conv2d", "depthwise_conv2d", "fused_conv2d")
+# Of what cpu_quantize_placement_pass knows, the types that occur in image classifiers.
+QUANTIZABLE = ("conv2d", "depthwise_conv2d", "pool2d", "elementwise_add", "fc", "matmul", "concat", "reshape2",
+               "transpose2")  # fmt: skip
+_SCALES = "moving_average_abs_max", "range_abs_max"
+
+
+@dataclass(frozen=True)
+class Loaded:
+    """A program in a scope of its own, with the names of its inputs and outputs."""
+
+    program: object
+    scope: object
+    executor: object
+    feeds: list[str]
+    fetches: list[str]
+
+    def types(self) -> Counter:
+        return Counter(op.type for op in self.program.global_block().ops)
+
+
+def load(prefix: str) -> Loaded:
+    """Load PREFIX.pdmodel and PREFIX.pdiparams.
+
+    Raises:
+        ModelError: they are not what Paddle saves.
+    """
+    paddle.enable_static()
+    executor, scope = paddle.static.Executor(paddle.CPUPlace()), paddle.static.Scope()
+    try:
+        with paddle.static.scope_guard(scope):
+            program, feeds, fetches = paddle.static.load_inference_model(prefix, executor)
+    except (RuntimeError, ValueError, OSError, TypeError) as e:
+        raise ModelError(f"{prefix}.pdmodel: Paddle cannot load it ({str(e).strip().splitlines()[-1][:200]})") from e
+    return Loaded(program, scope, executor, list(feeds), [v.name for v in fetches])
+
+
+def require_qat(loaded: Loaded, where: str) -> None:
+    """Refuse a model without learned activation scales: there is nothing that INT8 could be made from."""
+    fake = [t for t in loaded.types() if t.startswith("fake_quantize") and any(s in t for s in _SCALES)]
+    if not fake:
+        raise ModelError(
+            f"{where} holds no activation scales (fake_quantize_*): not a QAT model", "what `inv train` saves",
+            "inv train",
+        )  # fmt: skip
+
+
+def op_set(names: str) -> set[str]:
+    """`conv2d,pool2d` -> the types that the passes must be told.
+
+    Raises:
+        UsageError: a type that oneDNN's INT8 passes do not take.
+    """
+    wanted = {name.strip() for name in names.split(",") if name.strip()}
+    if unknown := sorted(wanted - set(QUANTIZABLE)):
+        raise UsageError(f"--quantized-ops: {unknown[0]!r} cannot be quantized", f"of {', '.join(QUANTIZABLE)}")
+    if not wanted:
+        raise UsageError("--quantized-ops is empty", f"of {', '.join(QUANTIZABLE)}")
+    if wanted & {"conv2d", "depthwise_conv2d"}:
+        wanted |= set(CONVOLUTIONS)
+    return wanted
+
+
+def convert(loaded: Loaded, ops: set[str]):
+    """Apply the passes to a QAT program; returns the INT8 program, in the same scope."""
+    from paddle.base.framework import IrGraph
+    from paddle.framework import core
+
+    with paddle.static.scope_guard(loaded.scope), native_stderr_kept_back():
+        unsigned = narrow(loaded.program)
+        graph = IrGraph(core.Graph(loaded.program.desc), for_test=True)
+        graph = _pass_class(unsigned)(ops, _scope=loaded.scope, _place=paddle.CPUPlace(), _core=core).apply(graph)
+        return graph.to_program()
+
+
+def _pass_class(unsigned: set[str]):
+    from paddle.static.quantization import Quant2Int8MkldnnPass
+
+    class FusedQuant2Int8Pass(Quant2Int8MkldnnPass):
+        _LEFT_OUT = ("int8_scale_calculation_mkldnn_pass", "params_quantization_mkldnn_pass")
+
+        def __init__(self, *args, **kwargs) -> None:
+            super().__init__(*args, **kwargs)
+            self._conv_ops = [*self._conv_ops, "fused_conv2d"]
+
+        def _propagate_scales(self, graph):
+            scales = self._var_quant_scales
+            for name in unsigned & scales.keys():
+                scales[name] = (True, scales[name][1])
+            graph = super()._propagate_scales(graph)
+            for node in graph.topology_sort():
+                op = node.node.op()
+                if op.type() == "pool2d" and op.input("X")[0] in scales:
+                    # Pooling does not rescale: what comes out has the scale of what went in.
+                    scales[op.output("Out")[0]] = scales[op.input("X")[0]]
+            return graph
+
+        def _apply_pass(self, graph, name, attrs=None, attr_values=None):
+            return graph if name in self._LEFT_OUT else super()._apply_pass(graph, name, attrs, attr_values)
+
+    return FusedQuant2Int8Pass
+
+
+def save(loaded: Loaded, program, directory) -> None:
+    """Write DIRECTORY/model.pdmodel and model.pdiparams. clip_extra=False keeps oneDNN's attributes."""
+    block = program.global_block()
+    with paddle.static.scope_guard(loaded.scope):
+        paddle.static.save_inference_model(
+            str(directory / "model"), [block.var(n) for n in loaded.feeds], [block.var(n) for n in loaded.fetches],
+            loaded.executor, program=program, clip_extra=False,
+        )  # fmt: skip

@@ -1,0 +1,150 @@
+"""FP32 and INT8 models x testers x threads x batch sizes -> one results file (`results.Results`)."""
+
+from __future__ import annotations
+
+import datetime
+import os
+import sys
+from pathlib import Path
+
+from qat8 import artifacts, cli, datafile, environment, imaging, processes, results
+from qat8.benchmarking import measure, summary
+from qat8.benchmarking import plan as planning
+from qat8.console import say
+from qat8.errors import DataError, UsageError
+from qat8.models import registry
+
+RESULTS = artifacts.DATA / "results"
+QUICK = {"repetitions": 2, "min_seconds": 0.3}
+
+
+def parser(prog: str) -> cli.Parser:
+    p = cli.Parser(prog=prog, description="measure FP32 against INT8")
+    p.flag("models", default=registry.DEFAULT, help="models, by comma")
+    p.flag("fp32-model", default=None, help="directory of the FP32 model (None: data/models/MODEL/fp32)")
+    p.flag("int8-model", default=None, help="directory of the INT8 model (None: data/models/MODEL/int8)")
+    p.flag("data-file", default=str(artifacts.DATA / "dataset" / "embedded" / "val.bin"), help="preprocessed images")
+    p.flag("testers", default="cpp,python", help="by comma")
+    p.flag("threads", default="1,all", help="thread counts, by comma; all: every CPU of --cpus")
+    p.flag("batch-sizes", default="1,50", help="by comma")
+    p.flag("cpus", default=None, help="CPUs to pin to, e.g. 0-3 (None: all that this process may use)")
+    p.flag("repetitions", type=cli.positive_int, default=5, help="processes per configuration")
+    p.flag("min-seconds", type=float, default=3.0, help="least measured time of a process")
+    p.flag("warmup", type=cli.count, default=2, help="batches before the measurement")
+    p.flag("quick", default=False, help=f"{QUICK['repetitions']} short repetitions; the results say so")
+    p.flag("reuse", default=False, help="do nothing when the same was measured before")
+    p.flag("output", default=None, help="results file (None: data/results/RUN_ID.json)")
+    p.flag("runtime", choices=["local"], default="local", help="where the testers run")
+    return p
+
+
+def main(argv: list[str], prog: str = "benchmark") -> None:
+    args = parser(prog).parse_args(argv)
+    if args.min_seconds < 0:
+        raise UsageError(f"--min-seconds={args.min_seconds}", "0 or more")
+    plan = _plan(args)
+    subsets, labels = _read_data(plan)
+    identity = _identity(plan)
+    if args.reuse and (found := _measured_before(identity)):
+        say(f"measured before with these models, data and settings: {artifacts.shown(found)}")
+        return
+    output = Path(args.output) if args.output else None
+    if output and not output.parent.is_dir():
+        raise UsageError(f"--output: there is no directory {output.parent}")
+    if not environment.has_vnni():
+        say("warning: this CPU has no AVX-512 VNNI; the tutorial's gain without it is about 1.5x instead of up to 4x")
+    RESULTS.mkdir(parents=True, exist_ok=True)
+    with artifacts.exclusive(RESULTS / "benchmark"):
+        _measure(plan, subsets, labels, identity, output)
+
+
+def _plan(args) -> planning.Plan:
+    names = [registry.get(name).name for name in args.models.split(",")]
+    if len(names) > 1 and (args.fp32_model or args.int8_model):
+        raise UsageError("--fp32-model or --int8-model with several models", "one model")
+    testers = args.testers.split(",")
+    planning.require_testers(testers)
+    cpus = processes.parse_cpus(args.cpus) if args.cpus else sorted(os.sched_getaffinity(0))
+    try:
+        batches = [cli.positive_int(word) for word in args.batch_sizes.split(",")]
+    except Exception as e:
+        raise UsageError(f"--batch-sizes: {e}", "numbers from 1, by comma") from None
+    given = {"fp32": args.fp32_model, "int8": args.int8_model}
+    models = {n: {p: Path(given[p] or artifacts.DATA / "models" / n / p) for p in planning.PRECISIONS} for n in names}
+    amount = QUICK if args.quick else {"repetitions": args.repetitions, "min_seconds": args.min_seconds}
+    return planning.Plan(
+        models, Path(args.data_file), testers, planning.thread_counts(args.threads, cpus), batches, cpus,
+        warmup=args.warmup, quick=args.quick, **amount,
+    )  # fmt: skip
+
+
+def _read_data(plan: planning.Plan):
+    """The subsets and the labels; refuses a data file that was preprocessed for another model.
+
+    Raises:
+        DataError, ModelError: what is to be measured is missing, broken, or does not fit together.
+    """
+    with datafile.Reader(plan.data) as reader:
+        header, labels = reader.header, reader.labels.copy()
+    for name, directories in plan.models.items():
+        for directory in directories.values():
+            artifacts.model_files(directory)
+            manifest = artifacts.read_manifest(directory) or {}
+            wanted = manifest.get("preprocessing") or manifest.get("config", {}).get("preprocessing")
+            if wanted and header.fingerprint and not imaging.same_pixels(wanted, header.fingerprint):
+                raise DataError(
+                    f"{plan.data} was preprocessed otherwise than {name} was trained",
+                    f"filter {wanted['filter']}, mean {wanted['mean']}, std {wanted['std']}",
+                    f"inv preprocess --model={name}",
+                )  # fmt: skip
+    manifest = artifacts.read_manifest(plan.data) or {}
+    whole = {"name": "all", "start": 0, "count": len(labels), "labels": "in the file", "used_in_training": False}
+    return [summary.Subset(**s) for s in manifest.get("subsets", [whole])], labels
+
+
+def _identity(plan: planning.Plan) -> str:
+    """Of everything that the figures depend on and that is a file or a setting."""
+    files = {f"{n}/{p}": artifacts.sha256(d) for n, ds in plan.models.items() for p, d in ds.items()}
+    testers = {t: artifacts.sha256(Path(planning.TESTERS[t][-1])) for t in plan.testers}
+    return artifacts.fingerprint([files, testers, artifacts.sha256(plan.data), plan.settings(), environment.cpu()])
+
+
+def _measured_before(identity: str) -> Path | None:
+    for path in sorted(RESULTS.glob("*.json"), reverse=True):
+        try:
+            if results.load(path).identity == identity:
+                return path
+        except DataError:
+            continue
+    return None
+
+
+def _measure(plan: planning.Plan, subsets, labels, identity: str, output: Path | None) -> None:
+    created = datetime.datetime.now(datetime.UTC)
+    run_id = f"{created:%Y%m%d-%H%M%S}-{os.getpid()}"
+    say(f"{len(plan.cells())} configurations x FP32 and INT8 x {plan.repetitions} repetitions, CPUs {plan.cpus}")
+    kernels = {model: measure.int8_kernels(plan, model) for model in plan.models}
+    measured = measure.measure(plan)
+    record = results.Results(
+        run_id=run_id, created=created.isoformat(timespec="seconds"), identity=identity, quick=plan.quick,
+        runtime="local", command=["inv", "benchmark", *sys.argv[1:]],
+        environment=environment.record(summary.checks(plan, measured, kernels)),
+        models={n: {p: _artifact(d) for p, d in ds.items()} for n, ds in plan.models.items()},
+        data=_artifact(plan.data), runs=summary.runs(plan, measured), comparisons=summary.comparisons(plan, measured),
+        accuracy=summary.accuracy(plan, measured, labels, subsets),
+    )  # fmt: skip
+    path = output or RESULTS / f"{run_id}.json"
+    with artifacts.atomic_file(path) as temporary:
+        temporary.write_text(results.dump(record))
+    for check in record.environment.validity:
+        say(f"  {'ok     ' if check.ok else 'INVALID'} {check.check}: {check.detail}")
+    say(f"results: {artifacts.shown(path)}")
+
+
+def _artifact(path: Path) -> results.Artifact:
+    manifest = artifacts.read_manifest(path)
+    return results.Artifact(path=artifacts.shown(path), sha256=artifacts.sha256(path), manifest=manifest)
+
+
+if __name__ == "__main__":
+    cli.run(main)

