@@ -94,8 +94,10 @@ class Trainer:
         return float(np.asarray(loss).ravel()[0]), float((logits.argmax(1) == label[:, 0]).mean())
 
     def _set_rate(self) -> None:
-        # PiecewiseDecay is a function of the number of updates, so resuming needs no state of its own.
+        # PiecewiseDecay is a function of the number of updates, so resuming needs no state of its own. quant_aware
+        # drops the program's link to the scheduler, so the variable is set here and not by the executor.
         self.session.scheduler.step(self.position.updates)
+        self.session.set(self.session.rate, self.session.scheduler())
 
     def _judge(self, what: str) -> None:
         """Measure the session's state on the validation part; keep it when it is the best so far."""

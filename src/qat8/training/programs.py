@@ -44,6 +44,7 @@ class Session:
     logits: str
     loss: str
     scheduler: object
+    rate: str  # variable of the learning rate
     persistables: list[str] = field(default_factory=list)
 
     def run(self, program, feed: dict, fetch: list[str], scope=None, prune: bool = False) -> list[np.ndarray]:
@@ -98,7 +99,7 @@ def _add_optimizer(program, startup, loss: str, config: TrainConfig, steps: int)
         scheduler = paddle.optimizer.lr.PiecewiseDecay(milestones, rates)
         rule = paddle.optimizer.Momentum(scheduler, config.momentum, weight_decay=config.weight_decay or None)
         rule.minimize(program.global_block().var(loss))
-    return scheduler
+    return scheduler, scheduler._var_name
 
 
 def _quant_aware(program, config: TrainConfig, for_test: bool, scope):
@@ -141,20 +142,35 @@ def open_session(model: Model, config: TrainConfig, steps: int) -> Session:
         for op in student.program.global_block().ops:
             if op.type == "batch_norm":
                 op._set_attr("use_global_stats", True)
+    # Gradients first: quant_aware leads them around its rounding (straight-through), whereas gradients that are asked
+    # of a quantized program end at the first fake_quantize operator and leave all layers before it untrained.
+    scheduler, rate = _add_optimizer(student.program, student.startup, loss.name, config, steps)
     train = _quant_aware(student.program, config, False, scope)
-    ranges = train.clone()
-    scheduler = _add_optimizer(train, student.startup, loss.name, config, steps)
+    ranges = _forward_only(train)
     test = _quant_aware(test, config, True, scope)
     executor.run(student.startup, scope=scope)
-    session = Session(executor, scope, reference, fp32, ranges, _compiled(train, loss.name), test, student.logits,
-                      loss.name, scheduler)  # fmt: skip
+    update, logits = _compiled(train), student.logits
+    session = Session(executor, scope, reference, fp32, ranges, update, test, logits, loss.name, scheduler, rate)
     session.persistables = sorted(
         {v.name for p in (train, test) for v in p.list_vars() if v.persistable and v.name not in ("feed", "fetch")}
     )
     return session
 
 
-def _compiled(program, loss: str):
+def _forward_only(program):
+    """A copy without the operators of backward pass and optimizer; what it runs moves nothing but the ranges."""
+    copy = program.clone()
+    block = copy.global_block()
+    roles = paddle.base.core.op_proto_and_checker_maker.OpRole
+    learning = int(roles.Backward) | int(roles.Optimize)
+    for i in reversed(range(len(block.ops))):
+        if int(block.ops[i].attr("op_role")) & learning:
+            block._remove_op(i, sync=False)
+    block._sync_with_cpp()
+    return copy
+
+
+def _compiled(program):
     strategy = paddle.static.BuildStrategy()
     # Both rewrite the program behind quantization's back (tutorial, section 2).
     strategy.fuse_all_reduce_ops = False
