@@ -21,7 +21,7 @@ OP_TYPES = ("conv2d", "depthwise_conv2d", "mul", "matmul", "matmul_v2", "element
 
 
 class _Section(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
 
 class Quantization(_Section):
@@ -81,6 +81,7 @@ class Validation(_Section):
 
 class TrainConfig(_Section):
     quantization: Quantization
+    uint8_behind_relu: bool
     calibration: Calibration
     batch_size: int = Field(ge=1)
     num_epochs: int = Field(ge=0)
@@ -112,7 +113,7 @@ def load(file: Path | None = None, overrides: dict[str, str] | None = None) -> T
         _merge(values, _read(file), str(file))
     for name, text in (overrides or {}).items():
         *path, last = name.split(".")
-        change: Any = {last: _scalar(text)}
+        change: Any = {last: _scalar(text, name)}
         for key in reversed(path):
             change = {key: change}
         _merge(values, change, f"--{name}")
@@ -133,12 +134,16 @@ def _read(file: Path) -> dict:
         raise UsageError(f"{file}: not readable as YAML: {' '.join(str(e).split())}") from e
     if not isinstance(content, dict):
         raise UsageError(f"{file}: {type(content).__name__}", "a mapping of configuration keys")
-    quantization = {k: content.pop(k) for k in list(content) if k in Quantization.model_fields}
-    return {**content, "quantization": {**(content.get("quantization") or {}), **quantization}}
+    flat = {k: content.pop(k) for k in list(content) if k in Quantization.model_fields}
+    nested = content.get("quantization") or {}
+    return {**content, "quantization": {**nested, **flat} if isinstance(nested, dict) else nested}
 
 
-def _scalar(text: str) -> Any:
-    value = yaml.safe_load(text)
+def _scalar(text: str, name: str) -> Any:
+    try:
+        value = yaml.safe_load(text)
+    except yaml.YAMLError as e:
+        raise UsageError(f"--{name}={text}: not readable as YAML: {' '.join(str(e).split())}") from e
     try:  # YAML 1.1 reads 1e-5, without a point, as a string
         return float(value) if isinstance(value, str) else value
     except ValueError:

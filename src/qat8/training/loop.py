@@ -47,17 +47,20 @@ class Trainer:
             self._judge("ranges calibrated")
             self._reached("ranges")
         if self.position.phase == "ranges":
-            count = config.calibration.mean_correction_images
-            corrected = calibration.correct_means(self.session, self.images, count, batch)
-            if corrected:
+            if corrected := self._correct_means():
                 self._judge(f"{corrected} BatchNorm means corrected")
             else:
-                say("means are not corrected: " + ("switched off" if not count else "the model has no BatchNorm"))
+                off = config.calibration.mean_correction_images == 0
+                say(f"means are not corrected: {'switched off' if off else 'the model has no BatchNorm'}")
             self._reached("means")
         if self.position.phase in ("means", "updates"):
             self.position.phase = "updates"
             self._updates()
             self._reached("done")
+
+    def _correct_means(self) -> int:
+        count = self.config.calibration.mean_correction_images
+        return calibration.correct_means(self.session, self.images, count, self.config.batch_size)
 
     def _reached(self, phase: str) -> None:
         self.position.phase = phase
@@ -77,13 +80,20 @@ class Trainer:
                     loss, top1 = self._update(x, label)
                     bar.advance(note=f"epoch {epoch + 1} loss {loss:.4f} top-1 {top1:.0%}")
                     if self.position.updates in (total, (epoch + 1) * per_epoch):
-                        self._judge(f"epoch {epoch + 1}, {self.position.updates} updates")
+                        self._end_epoch(epoch + 1)
                     elif time.monotonic() - saved < self.config.checkpoint_seconds:
                         continue
                     self.checkpoints.save(self.position)
                     saved = time.monotonic()
                     if self.position.updates == total:
                         break
+
+    def _end_epoch(self, epoch: int) -> None:
+        """Updates move weights over rounding borders and so shift means anew; with frozen statistics nobody follows."""
+        what = f"epoch {epoch}, {self.position.updates} updates"
+        if self.config.batch_norm == "frozen" and self._correct_means():
+            what += ", means corrected"
+        self._judge(what)
 
     def _update(self, x: np.ndarray, label: np.ndarray) -> tuple[float, float]:
         s = self.session

@@ -110,7 +110,8 @@ def _quant_aware(program, config: TrainConfig, for_test: bool, scope):
         aware = quant.quant_aware(
             program, paddle.CPUPlace(), config.quant_aware(), scope, for_test=for_test, return_program=True
         )
-    unsigned.widen(aware)
+    if config.uint8_behind_relu:
+        unsigned.widen(aware)
     return aware
 
 
@@ -121,7 +122,8 @@ def convert(session: Session, config: TrainConfig):
     with paddle.static.scope_guard(session.scope):
         copy = session.test.clone(for_test=True)
         converted = quant.convert(copy, paddle.CPUPlace(), config.quant_aware(), session.scope)
-    unsigned.widen(converted)
+    if config.uint8_behind_relu:
+        unsigned.widen(converted)
     return converted
 
 
