@@ -5,10 +5,10 @@ RUNTIME ?= local
 MODEL ?= MobileNetV1
 TESTS ?= tests
 
-.PHONY: help setup demo test lint lock dataset weights preprocess train convert tester benchmark bench report doctor clean
+.PHONY: help setup demo test lint lock dataset weights preprocess train convert tester benchmark bench report doctor image shell clean clean-containers
 
 help: ## this list
-	@awk 'BEGIN {FS = ":.*## "} /^[a-z]+:.*## / {printf "  make %-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk 'BEGIN {FS = ":.*## "} /^[a-z-]+:.*## / {printf "  make %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 setup: ## make .venv from the locked requirements (every target does)
 	@src/setup.sh
@@ -44,6 +44,15 @@ benchmark bench: setup
 benchmark: ## measure FP32 against INT8
 report: setup ## write the report of the newest results
 	@$(INV) report
+
+image: setup ## build the container image that RUNTIME=docker uses
+	@$(INV) build.image
+
+shell: setup ## a shell in that image, as a stage's container is
+	@$(INV) shell
+
+clean-containers: setup ## remove the containers that killed runs left
+	@$(INV) clean.containers
 
 doctor: setup ## what this host can do
 	@$(INV) doctor

@@ -7,7 +7,7 @@ from invoke.tasks import Task
 from qat8 import config
 from qat8.runner import flags, run
 
-RUNTIME = {"runtime": "where it runs: local (this machine's Python)"}
+RUNTIME = {"runtime": "where it runs: local (this machine's Python) or docker (a container)"}
 
 
 class Verbatim(str):
@@ -75,15 +75,18 @@ def convert(c, model="MobileNetV1", qat_model_path="", int8_model_save_path="", 
 
 
 @task(help=RUNTIME | {"threads": "by comma; all: every CPU", "quick": "short; the results say so",
-                      "reuse": "do nothing when the same was measured before"})  # fmt: skip
+                      "reuse": "do nothing when the same was measured before", "memory": "limit of the container: 8g",
+                      "numa": "NUMA node of the container", "hosts": "names of hosts.toml or Docker contexts",
+                      "image": "image of the container"})  # fmt: skip
 def benchmark(c, models="MobileNetV1", fp32_model="", int8_model="", data_file="", testers="cpp,python",
               threads="1,all", batch_sizes="1,50", cpus="", repetitions=5, min_seconds=3.0, warmup=2, quick=False,
-              reuse=False, output="", runtime="local"):  # fmt: skip
+              reuse=False, output="", image="", numa="", memory="", hosts="", runtime="local"):  # fmt: skip
     """Measure FP32 against INT8: models x testers x threads x batch sizes -> one results file."""
     run("benchmark", flags(models=models, fp32_model=fp32_model, int8_model=int8_model, data_file=data_file,
                            testers=testers, threads=threads, batch_sizes=batch_sizes, cpus=cpus,
                            repetitions=repetitions, min_seconds=min_seconds, warmup=str(warmup), quick=quick,
-                           reuse=reuse, output=output), runtime)  # fmt: skip
+                           reuse=reuse, output=output),
+        runtime, image=image, cpus=cpus, numa=numa, memory=memory, hosts=hosts)  # fmt: skip
 
 
 @task(help=RUNTIME | {"results": "results file (default: the newest)"})
@@ -104,16 +107,55 @@ def build_tester(c, paddle_root="", use_profiler=False):
     run("build_tester", flags(paddle_root=paddle_root, use_profiler=use_profiler))
 
 
+@task(name="image", help={"source": "from Paddle's source, not from the wheel", "tag": "the image's name",
+                          "base_image": "image to build upon (default: docker/images.toml)",
+                          "paddle_ref": "a ref that docker/images.toml has a row for", "profiler": "with the profiler",
+                          "paddle_git": "URL of a mirror, or a tarball", "slim_git": "so for PaddleSlim"})  # fmt: skip
+def build_image(c, source=False, base_image="", tag="", paddle_ref="", paddle_git="", paddle_sha256="", slim_git="",
+                profiler=False, no_cache=False):  # fmt: skip
+    """Build the container image that --runtime=docker uses."""
+    run("build_image", flags(source=source, base_image=base_image, tag=tag, paddle_ref=paddle_ref,
+                             paddle_git=paddle_git, paddle_sha256=paddle_sha256, slim_git=slim_git,
+                             profiler=profiler, no_cache=no_cache))  # fmt: skip
+
+
+@task(name="compare")
+def compare_images(c, a, b):
+    """Name the files in which two images differ."""
+    run("compare_images", [a, b])
+
+
+@task(help={"command": "run this and leave", "cpus": "CPUs to pin to"})
+def shell(c, command="bash", image="", cpus=""):
+    """A shell in the image, with the mounts and limits of a stage's container."""
+    run("shell", flags(command=command, image=image, cpus=cpus))
+
+
+@task(name="manifest", help={"image": "as the cluster pulls it", "claim": "PersistentVolumeClaim with data/"})
+def k8s_manifest(c, image, cpus=4, memory="8Gi", claim="qat8-data", models="MobileNetV1", output=""):
+    """Write a Kubernetes Job that runs the benchmark."""
+    run("k8s_manifest", flags(image=image, cpus=cpus, memory=memory, claim=claim, models=models, output=output))
+
+
+@task(name="containers", help={"all": "those of tasks that still run, or ran on other machines, too"})
+def clean_containers(c, all=False):
+    """Remove the containers that killed runs left."""
+    run("clean_containers", flags(all=all))
+
+
 @task(help=RUNTIME)
 def demo(c, runtime="local"):
     """The main job on the embedded data set and model, end to end; what is done already is not done again."""
     val = "data/dataset/embedded/val.bin"
+    run("build_tester" if runtime == "local" else "build_image", [])  # an image has the tester in it
     for stage, argv in (
         ("dataset", []), ("weights", []), ("preprocess", []), ("train", []), ("convert", [f"--check-data={val}"]),
-        ("build_tester", []), ("benchmark", ["--repetitions=3", "--min-seconds=1", "--reuse"]), ("report", []),
+        ("benchmark", ["--repetitions=3", "--min-seconds=1", "--reuse"]), ("report", []),
     ):  # fmt: skip
         run(stage, argv, runtime)
 
 
-namespace = Collection(dataset, weights, preprocess, train, convert, benchmark, report, doctor, demo)
-namespace.add_collection(Collection("build", build_tester))
+namespace = Collection(dataset, weights, preprocess, train, convert, benchmark, report, doctor, demo, shell)
+namespace.add_collection(Collection("build", build_tester, build_image, compare_images))
+namespace.add_collection(Collection("k8s", k8s_manifest))
+namespace.add_collection(Collection("clean", clean_containers))

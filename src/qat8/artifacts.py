@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import contextlib
 import datetime
+import glob
 import hashlib
 import json
 import os
@@ -95,7 +96,7 @@ def atomic_directory(path: Path) -> Iterator[Path]:
             os.replace(path, old)
         os.replace(temporary, path)
         _sync(path.parent)
-        shutil.rmtree(old, ignore_errors=True)
+        _remove(old)
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
 
@@ -112,20 +113,26 @@ def exclusive(path: Path) -> Iterator[None]:
     lock = filelock.FileLock(path.parent / f".{path.name}.lock", timeout=0)
     try:
         with lock:
-            _remove_leftovers(path)
+            remove_leftovers(path)
             yield
     except filelock.Timeout:
         raise BusyError(f"another run is writing {path}", next_step="wait for it, then run again") from None
 
 
-def _remove_leftovers(path: Path) -> None:
-    for left in path.parent.glob(f".{path.name}{TEMPORARY}*"):
+def remove_leftovers(path: Path) -> None:
+    """Clear what killed runs left beside `path`; only for who holds its lock, or one above it."""
+    for left in path.parent.glob(f".{glob.escape(path.name)}{TEMPORARY}*"):
         if left.name.endswith("-old") and not path.exists():  # killed between the two renames
             os.replace(left, path)
-        elif left.is_dir():
-            shutil.rmtree(left, ignore_errors=True)
         else:
-            left.unlink(missing_ok=True)
+            _remove(left)
+
+
+def _remove(path: Path) -> None:
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path, ignore_errors=True)
+    else:
+        path.unlink(missing_ok=True)
 
 
 def manifest_path(artifact: Path) -> Path:

@@ -12,6 +12,7 @@ from collections.abc import Callable
 from qat8.errors import INTERRUPTED, MachineError, QatError, UsageError
 
 _TRUE, _FALSE = {"true", "1", "yes", "on"}, {"false", "0", "no", "off"}
+_OF_THE_MACHINE = (errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EPERM, errno.EROFS)
 
 
 def strict_bool(text: str) -> bool:
@@ -57,19 +58,17 @@ class Parser(argparse.ArgumentParser):
 
 
 def run(main: Callable[[list[str]], None], argv: list[str] | None = None) -> None:
-    """Run a stage and leave with its exit code; a failure is one line on stderr, a bug of ours is a traceback."""
+    """Run a stage and leave with its exit code; a failure is one line on stderr, a bug of ours too."""
     try:
         main(sys.argv[1:] if argv is None else argv)
     except QatError as e:
         _fail(str(e), e.exit_code)
     except KeyboardInterrupt as e:
         _fail(str(e) or "interrupted; run the same command again to go on", INTERRUPTED)
-    except OSError as e:
-        if e.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EPERM, errno.EROFS):
-            raise
-        where = f"{e.filename}: " if e.filename else ""
-        _fail(f"{where}{e.strerror}; next: make room or name another place, then run again", MachineError.exit_code)
-    except Exception:
+    except Exception as e:
+        if isinstance(e, OSError) and e.errno in _OF_THE_MACHINE:
+            where = f"{e.filename}: " if e.filename else ""
+            _fail(f"{where}{e.strerror}; next: make room or name another place, then run again", MachineError.exit_code)
         if os.environ.get("QAT8_DEBUG"):
             raise
         _fail(traceback.format_exc().strip().splitlines()[-1] + "; this is a bug of qat8: QAT8_DEBUG=1 shows where", 1)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import platform
 import shutil
@@ -74,8 +75,35 @@ def in_container() -> bool:
     return Path("/.dockerenv").exists() or Path("/run/.containerenv").exists()
 
 
+def container() -> dict | None:
+    """What the docker runtime says of the container that this process runs in; None on the host."""
+    facts = os.environ.get("QAT8_CONTAINER")
+    return json.loads(facts) if facts else None
+
+
+def runtime() -> str:
+    return "docker" if container() else "local"
+
+
+def container_checks() -> list[Check]:
+    """That the CPU set was not only asked for: the kernel allows just these CPUs, and the time was spent on them."""
+    facts = container()
+    if facts is None:
+        return []
+    allowed = sorted(os.sched_getaffinity(0))
+    asked = facts["cpus"] or allowed
+    spent = [int(ns) for ns in (_read("/sys/fs/cgroup/cpuacct/cpuacct.usage_percpu") or "").split()]
+    elsewhere = sum(ns for cpu, ns in enumerate(spent) if cpu not in asked) / (sum(spent) or 1)
+    where = f", {1 - elsewhere:.1%} of its CPU time there" if spent else ", its CPU times are not told"
+    return [Check(check="container CPUs", ok=allowed == asked and elsewhere < 0.01,
+                  detail=f"asked for {asked}, allowed {allowed}{where}")]  # fmt: skip
+
+
 def git_commit() -> str | None:
-    """The checkout's commit, with `-dirty` when files differ from it; None outside a checkout."""
+    """The checkout's commit, with `-dirty` when files differ from it; None outside a checkout. In a container the
+    commit that its image was built from."""
+    if commit := os.environ.get("QAT8_GIT_COMMIT"):
+        return commit
     command = ["git", "-C", str(REPOSITORY), "describe", "--always", "--dirty", "--abbrev=40", "--exclude=*"]
     try:
         return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
@@ -115,6 +143,7 @@ def record(checks: list[Check]) -> Environment:
         memory_bytes=psutil.virtual_memory().total,
         os={"name": pretty, "kernel": system.release, "libc": " ".join(platform.libc_ver())},
         container=in_container(),
+        container_details=container(),
         versions={"qat8": __version__, "python": platform.python_version(), **{p: _version(p) for p in PACKAGES}},
         git_commit=git_commit(),
         variables={name: os.environ[name] for name in VARIABLES if name in os.environ},

@@ -74,6 +74,8 @@ def decode(path: Path, spec: Preprocessing) -> Image.Image:
         raise DataError(f"{path}: not a readable image ({e})", "a complete JPEG or PNG file") from e
     scale = spec.resize / min(image.size)
     size = tuple(max(spec.crop, round(side * scale)) for side in image.size)
+    if size[0] * size[1] > 2 * Image.MAX_IMAGE_PIXELS:  # a sliver, which resizing would make larger than any photograph
+        raise DataError(f"{path}: {image.width} x {image.height} pixels", "a photograph")
     return image.resize(size, FILTERS[spec.filter])
 
 

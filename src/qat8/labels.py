@@ -37,12 +37,11 @@ def _entry(data_dir: Path, line: str, where: str, classes: int) -> tuple[Path, i
     name = name.strip()
     if not name or not (label.isascii() and label.isdigit()):
         raise DataError(f"{where}: {line.strip()[:80]!r}", "PATH CLASS")
-    if int(label) >= classes:
-        raise DataError(f"{where}: class {label}", f"a number from 0 to {classes - 1}")
+    if len(label) > 9 or int(label) >= classes:
+        raise DataError(f"{where}: class {label[:20]}", f"a number from 0 to {classes - 1}")
+    if " / " in name and not (data_dir / name).exists():
+        name = name.replace(" / ", "/")
     pure = PurePosixPath(name)
     if pure.is_absolute() or ".." in pure.parts:
         raise DataError(f"{where}: {name!r} leads out of the data directory", "a path below it")
-    path = data_dir / name
-    if " / " in name and not path.exists():
-        path = data_dir / name.replace(" / ", "/")
-    return path, int(label)
+    return data_dir / name, int(label)

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from qat8 import errors
 from qat8.errors import INTERRUPTED, MachineError, StageError, UsageError
 
-_BY_CODE = {c.exit_code: c for c in vars(errors).values() if isinstance(c, type) and issubclass(c, errors.QatError)}
+_BY_CODE = {c.exit_code: c for c in errors.QatError.__subclasses__()}
 
 
 def parse_cpus(text: str) -> list[int]:
@@ -20,14 +20,17 @@ def parse_cpus(text: str) -> list[int]:
         UsageError: not such a list, or a CPU that is not there.
     """
     cpus: set[int] = set()
+    allowed = os.sched_getaffinity(0)
     try:
         for part in text.split(","):
-            first, _, last = part.partition("-")
-            cpus |= set(range(int(first), int(last or first) + 1))
+            first, dash, last = part.partition("-")
+            low, high = int(first), int(last if dash else first)
+            if low > high:
+                raise ValueError
+            cpus |= set(range(low, min(high, max(low, *allowed) + 1) + 1))  # one too many is enough to be refused
     except ValueError:
         raise UsageError(f"--cpus {text!r}", "CPU numbers such as 0-3 or 0,2") from None
-    allowed = os.sched_getaffinity(0)
-    if not cpus or not cpus <= allowed:
+    if not cpus <= allowed:
         raise UsageError(
             f"--cpus {text!r}", f"some of {','.join(map(str, sorted(allowed)))}, which this process may use"
         )

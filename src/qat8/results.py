@@ -47,7 +47,7 @@ class TesterRun(_Record):
     (when the file holds none: the partial batch). A latency is: copy the input, run, copy the output.
     """
 
-    schema_: int = Field(SCHEMA, alias="schema")
+    schema_: Literal[1] = Field(SCHEMA, alias="schema")
     tester: str
     paddle_version: str
     infer_model: str
@@ -139,6 +139,7 @@ class Environment(_Record):
     memory_bytes: int
     os: dict
     container: bool
+    container_details: dict | None = None  # image, its id, CPU set, limits; None on the host
     versions: dict[str, str]
     git_commit: str | None
     variables: dict[str, str]
@@ -156,7 +157,7 @@ class Artifact(_Record):
 class Results(_Record):
     """A results file, `data/results/RUN.json`."""
 
-    schema_: int = Field(SCHEMA, alias="schema")
+    schema_: Literal[1] = Field(SCHEMA, alias="schema")
     run_id: str
     created: str  # ISO 8601, UTC
     identity: str = ""  # SHA-256 over models, data, testers, settings and CPU: equal for a repeated measurement
@@ -178,7 +179,7 @@ def load(path: Path) -> Results:
         DataError: not there, not JSON, another schema version, or fields that do not fit; the first one is named.
     """
     try:
-        return Results.model_validate_json(Path(path).read_text())
+        return Results.model_validate_json(Path(path).read_bytes())
     except OSError as e:
         raise DataError(f"{path}: {e.strerror}", "a results file", "`inv benchmark` writes one") from e
     except ValidationError as e:

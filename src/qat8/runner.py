@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
 
 from invoke.exceptions import Exit
 
@@ -11,7 +10,7 @@ from qat8.console import say
 from qat8.errors import UsageError
 from qat8.runtimes import local
 
-RUNTIMES: dict[str, Callable[[str, list[str]], int]] = {"local": local.run}
+RUNTIMES = ("local", "docker")
 
 
 def flags(**values) -> list[str]:
@@ -26,17 +25,39 @@ def flags(**values) -> list[str]:
     return argv
 
 
-def run(stage: str, argv: list[str], runtime: str = "local") -> None:
-    """Run one stage.
+def run(stage: str, argv: list[str], runtime: str = "local", **container: str) -> None:
+    """Run one stage; `container` holds what only containers have (`runtimes.docker.Options`), empty: not given.
 
     Raises:
         Exit: with the stage's exit code; the stage has said why on stderr.
     """
-    if runtime not in RUNTIMES:
-        missing = UsageError(f"runtime {runtime!r} is not there", f"one of {', '.join(RUNTIMES)}")
-        raise Exit(f"error: {missing}", missing.exit_code)
+    if wrong := _misused(runtime, container):
+        raise Exit(f"error: {wrong}", wrong.exit_code)
     start = time.perf_counter()
     say(f"== {stage.replace('_', ' ')}")
-    if code := RUNTIMES[runtime](stage, argv):
+    if code := _start(stage, argv, runtime, container):
         raise Exit(code=code)
     say(f"== {stage.replace('_', ' ')}: {time.perf_counter() - start:.1f} s")
+
+
+def _misused(runtime: str, container: dict[str, str]) -> UsageError | None:
+    if runtime not in RUNTIMES:
+        return UsageError(f"runtime {runtime!r} is not there", f"one of {', '.join(RUNTIMES)}")
+    given = [f"--{name}" for name, value in container.items() if value and name not in ("cpus", "hosts")]
+    if container.get("hosts"):
+        given = [flag for flag in given if flag != "--image"]
+        return UsageError(f"{given[0]} with --hosts", "one job per NUMA node, which --hosts sees to") if given else None
+    if given and runtime != "docker":
+        return UsageError(f"{', '.join(given)} without a container", "--runtime=docker")
+    return None
+
+
+def _start(stage: str, argv: list[str], runtime: str, container: dict[str, str]) -> int:
+    hosts = container.pop("hosts", "")
+    if hosts:
+        return local.run(f"{stage}_hosts", [*argv, *flags(hosts=hosts, image=container["image"])])
+    if runtime == "local":
+        return local.run(stage, argv)
+    from qat8.runtimes import docker  # here: it would cost every `inv` the time to read docker's SDK
+
+    return docker.run(stage, argv, docker.Options(**container))

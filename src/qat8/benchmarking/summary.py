@@ -70,6 +70,9 @@ def _difference(a: float | None, b: float | None) -> float | None:
 
 def accuracy(plan: Plan, measured: Measured, labels: np.ndarray, subsets: list[Subset]) -> list[SubsetAccuracy]:
     """Per model and subset, from the predictions of the first tester at one thread and the largest batch."""
+    if len(subsets) > 1:  # the whole file too: agreement needs no labels, and more images make it finer
+        used = any(subset.used_in_training for subset in subsets)
+        subsets = [*subsets, Subset("all", 0, len(labels), "as in its parts", used)]
     found = []
     for model in plan.models:
         cell = Cell(model, plan.testers[0], plan.threads[0], max(plan.batch_sizes))

@@ -19,6 +19,7 @@ from __future__ import annotations
 
 from collections import Counter
 from dataclasses import dataclass
+from pathlib import Path
 
 from qat8.console import native_stderr_kept_back
 from qat8.engine import paddle
@@ -52,6 +53,8 @@ def load(prefix: str) -> Loaded:
     Raises:
         ModelError: they are not what Paddle saves.
     """
+    if not Path(f"{prefix}.pdmodel").stat().st_size:  # Paddle takes it for a program without blocks and crashes
+        raise ModelError(f"{prefix}.pdmodel is empty", "a saved program", "save the model again")
     paddle.enable_static()
     executor, scope = paddle.static.Executor(paddle.CPUPlace()), paddle.static.Scope()
     try:

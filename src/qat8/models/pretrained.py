@@ -45,12 +45,15 @@ def read(path: Path) -> dict[str, np.ndarray]:
                 return {name: arrays[name] for name in arrays.files}
         with open(path, "rb") as f:
             content = _ArraysOnly(f, encoding="latin1").load()
-    except (OSError, ValueError, EOFError, KeyError, pickle.UnpicklingError, zipfile.BadZipFile) as e:
+    except Exception as e:  # damage in a pickle can raise anything
         raise ModelError(f"{path}: not weights ({e})", "weights.npz or *.pdparams with arrays only") from e
     if not isinstance(content, dict):
         raise ModelError(f"{path}: holds a {type(content).__name__}", "a mapping of names to arrays")
     content.pop("StructuredToParameterName@@", None)
-    return {name: np.asarray(value) for name, value in content.items()}
+    for name, value in content.items():
+        if not isinstance(value, np.ndarray) or value.dtype.kind not in "fiu":
+            raise ModelError(f"{path}: {name} holds no numbers", "a mapping of names to arrays")
+    return content
 
 
 def check(state: dict[str, np.ndarray], shapes: dict[str, tuple[int, ...]], path: Path) -> None:

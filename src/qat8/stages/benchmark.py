@@ -34,13 +34,12 @@ def parser(prog: str) -> cli.Parser:
     p.flag("quick", default=False, help=f"{QUICK['repetitions']} short repetitions; the results say so")
     p.flag("reuse", default=False, help="do nothing when the same was measured before")
     p.flag("output", default=None, help="results file (None: data/results/RUN_ID.json)")
-    p.flag("runtime", choices=["local"], default="local", help="where the testers run")
     return p
 
 
 def main(argv: list[str], prog: str = "benchmark") -> None:
     args = parser(prog).parse_args(argv)
-    if args.min_seconds < 0:
+    if not 0 <= args.min_seconds < float("inf"):
         raise UsageError(f"--min-seconds={args.min_seconds}", "0 or more")
     plan = _plan(args)
     subsets, labels = _read_data(plan)
@@ -106,7 +105,10 @@ def _identity(plan: planning.Plan) -> str:
     """Of everything that the figures depend on and that is a file or a setting."""
     files = {f"{n}/{p}": artifacts.sha256(d) for n, ds in plan.models.items() for p, d in ds.items()}
     testers = {t: artifacts.sha256(Path(planning.TESTERS[t][-1])) for t in plan.testers}
-    return artifacts.fingerprint([files, testers, artifacts.sha256(plan.data), plan.settings(), environment.cpu()])
+    machine = [environment.cpu()]
+    if inside := environment.container():
+        machine.append({name: inside[name] for name in ("image_id", "cpus", "nodes", "memory")})
+    return artifacts.fingerprint([files, testers, artifacts.sha256(plan.data), plan.settings(), *machine])
 
 
 def _measured_before(identity: str) -> Path | None:
@@ -127,8 +129,8 @@ def _measure(plan: planning.Plan, subsets, labels, identity: str, output: Path |
     measured = measure.measure(plan)
     record = results.Results(
         run_id=run_id, created=created.isoformat(timespec="seconds"), identity=identity, quick=plan.quick,
-        runtime="local", command=["inv", "benchmark", *sys.argv[1:]],
-        environment=environment.record(summary.checks(plan, measured, kernels)),
+        runtime=environment.runtime(), command=["inv", "benchmark", *sys.argv[1:]],
+        environment=environment.record(summary.checks(plan, measured, kernels) + environment.container_checks()),
         models={n: {p: _artifact(d) for p, d in ds.items()} for n, ds in plan.models.items()},
         data=_artifact(plan.data), runs=summary.runs(plan, measured), comparisons=summary.comparisons(plan, measured),
         accuracy=summary.accuracy(plan, measured, labels, subsets),

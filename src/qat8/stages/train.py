@@ -60,6 +60,8 @@ def main(argv: list[str], prog: str = "train") -> None:
     if not args.pretrained_model and not weights.is_dir():
         hint = "inv weights" if model.embedded_weights else "--pretrained-model=FILE.pdparams with weights of yours"
         raise ModelError(f"no pretrained weights of {model.name}", "trained FP32 weights to start from", hint)
+    if not weights.exists():
+        raise ModelError(f"{weights}: no such file", "pretrained weights, weights.npz or *.pdparams")
     build(model, settings, weights, Path(args.data_dir), args.save_float32_qat_dir)
 
 
@@ -67,14 +69,16 @@ def build(model: registry.Model, settings: configuration.TrainConfig, weights: P
     home = artifacts.DATA / "models" / model.name
     act = settings.quantization.activation_quantize_type
     qat = Path(save_dir) if save_dir else home / "quantization_models" / f"act_{act}" / "float"
+    if not save_dir and (home / "qat").is_dir() and not (home / "qat").is_symlink():
+        raise UsageError(f"{home / 'qat'} is a directory", "a link, which training sets", "move it away")
     with artifacts.exclusive(home), artifacts.exclusive(qat):
         inputs = {"weights": artifacts.sha256(weights), "images": _images_digest(data_dir)}
         described = {"model": model.name, "preprocessing": model.preprocessing.fingerprint(), **settings.model_dump()}
         described.pop("checkpoint_seconds")  # how often, not what
         if artifacts.up_to_date(qat, "train", described, inputs) and (home / "fp32").is_dir():
             say(f"QAT model is up to date: {artifacts.shown(qat)}")
-            return
-        _train(model, settings, weights, data_dir, home, qat, described, inputs)
+        else:
+            _train(model, settings, weights, data_dir, home, qat, described, inputs)
         if not save_dir:
             _link(home / "qat", qat)
 

@@ -29,7 +29,10 @@ def ranges(session: Session, images: Images, steps: int, batch_size: int) -> Non
 
 
 def correct_means(session: Session, images: Images, count: int, batch_size: int) -> int:
-    """Move every BatchNorm's mean by what quantization shifted its input, over `count` images; returns how many."""
+    """Set every BatchNorm's mean to the FP32 model's plus what quantization shifted its input, over `count` images.
+
+    Returns how many BatchNorms there are. Doing it twice is the same as doing it once.
+    """
     norms = [
         (op.input("X")[0], op.input("Mean")[0]) for op in session.fp32.program.global_block().ops
         if op.type == "batch_norm"
@@ -43,7 +46,9 @@ def correct_means(session: Session, images: Images, count: int, batch_size: int)
     with Bar("BatchNorm means", len(norms)) as bar:
         for (_, mean), name, target in zip(norms, names, reference, strict=True):
             (now,) = _average(session, quantized, batches, [name])
-            session.set(mean, session.get(mean) + (now - target))
+            # From the FP32 model's mean, not the present one: what BatchNorm is fed does not depend on its own mean, so
+            # the shift is still there after a correction, and adding it again would double it.
+            session.set(mean, session.get(mean, session.reference) + (now - target))
             bar.advance()
     return len(norms)
 

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import numpy as np
 
-from qat8.artifacts import atomic_file
+from qat8.artifacts import atomic_file, remove_leftovers
 from qat8.console import say
 from qat8.training.programs import Session
 
@@ -27,16 +27,18 @@ class Position:
     fingerprint: str
     phase: str = "start"
     updates: int = 0
-    best_score: list[float] = dataclasses.field(default_factory=list)
+    best_divergences: list[float] = dataclasses.field(default_factory=list)
     best_at: str = ""
     history: list[dict] = dataclasses.field(default_factory=list)
 
 
 class Checkpoints:
-    """latest.npz and best.npz of one training in `directory`."""
+    """latest.npz and best.npz of one training in `directory`, for who holds the lock of the model."""
 
     def __init__(self, directory: Path, session: Session) -> None:
         self.latest, self.best, self._session = directory / "latest.npz", directory / "best.npz", session
+        remove_leftovers(self.latest)
+        remove_leftovers(self.best)
 
     def save(self, position: Position) -> None:
         self._write(self.latest, position)
@@ -51,13 +53,18 @@ class Checkpoints:
             np.savez(f, **arrays)
 
     def resume(self, fingerprint: str) -> Position:
-        """Load the latest state if it is of this very training; otherwise start anew, and say so."""
-        return self._load(self.latest, fingerprint) or Position(fingerprint)
+        """Load the latest state if it is of this very training and whole; otherwise start anew, and say so."""
+        found = self._read(self.latest, fingerprint)
+        if found and found[0].best_divergences and not self._read(self.best, fingerprint):
+            say(f"{self.best.name}, which the training would end with, cannot be used: starting anew")
+            found = None
+        return self._load(found) or Position(fingerprint)
 
     def load_best(self, fingerprint: str) -> Position | None:
-        return self._load(self.best, fingerprint)
+        return self._load(self._read(self.best, fingerprint))
 
-    def _load(self, path: Path, fingerprint: str) -> Position | None:
+    def _read(self, path: Path, fingerprint: str) -> tuple[Position, dict[str, np.ndarray]] | None:
+        """All of it before anything is set: a damaged file must not leave half of its state in the session."""
         try:
             with np.load(path, allow_pickle=False) as arrays:
                 position = Position(**json.loads(str(arrays["__position__"])))
@@ -65,11 +72,17 @@ class Checkpoints:
                 if position.fingerprint != fingerprint or not known:
                     say(f"{path.name} is of another configuration, data or weights: starting anew")
                     return None
-                for name in self._session.persistables:
-                    self._session.set(name, arrays[name])
-                return position
+                return position, {name: arrays[name] for name in self._session.persistables}
         except FileNotFoundError:
             return None
-        except (OSError, ValueError, KeyError, TypeError, zipfile.BadZipFile) as e:
+        except (OSError, EOFError, ValueError, KeyError, TypeError, zipfile.BadZipFile) as e:
             say(f"{path.name} is not readable ({e}): starting anew")
             return None
+
+    def _load(self, found: tuple[Position, dict[str, np.ndarray]] | None) -> Position | None:
+        if not found:
+            return None
+        position, arrays = found
+        for name, value in arrays.items():
+            self._session.set(name, value)
+        return position

@@ -45,7 +45,7 @@ class Session:
     loss: str
     scheduler: object
     rate: str  # variable of the learning rate
-    persistables: list[str] = field(default_factory=list)
+    persistables: dict[str, str] = field(default_factory=dict)  # what a checkpoint holds, see _stable_names
 
     def run(self, program, feed: dict, fetch: list[str], scope=None, prune: bool = False) -> list[np.ndarray]:
         """Run a program on image float32 [n, 3, H, W]; label and teacher are zeros where the program wants them."""
@@ -55,11 +55,11 @@ class Session:
             feed = {**feed, LABEL: np.zeros((n, 1), np.int64), TEACHER: np.zeros((n, classes), np.float32)}
         return self.executor.run(program, feed, fetch, scope=scope or self.scope, use_prune=prune)
 
-    def get(self, name: str) -> np.ndarray:
-        return np.array(self.scope.find_var(name).get_tensor())
+    def get(self, name: str, scope=None) -> np.ndarray:
+        return np.array((scope or self.scope).find_var(self.persistables.get(name, name)).get_tensor())
 
     def set(self, name: str, value: np.ndarray, scope=None) -> None:
-        tensor = (scope or self.scope).find_var(name).get_tensor()
+        tensor = (scope or self.scope).find_var(self.persistables.get(name, name)).get_tensor()
         tensor.set(np.asarray(value, np.array(tensor).dtype), paddle.CPUPlace())
 
 
@@ -153,10 +153,22 @@ def open_session(model: Model, config: TrainConfig, steps: int) -> Session:
     executor.run(student.startup, scope=scope)
     update, logits = _compiled(train), student.logits
     session = Session(executor, scope, reference, fp32, ranges, update, test, logits, loss.name, scheduler, rate)
-    session.persistables = sorted(
-        {v.name for p in (train, test) for v in p.list_vars() if v.persistable and v.name not in ("feed", "fetch")}
-    )
+    session.persistables = _stable_names(train, test)
     return session
+
+
+def _stable_names(*programs) -> dict[str, str]:
+    """Name that is the same in every process -> variable, for all that persists.
+
+    paddleslim numbers a quantizer's accumulators in the order of a Python set, which differs from process to process:
+    `accum_0` of the process that saved may be `accum_1` of the one that resumes. So they go by their scale.
+    """
+    variables = (v.name for p in programs for v in p.list_vars() if v.persistable)
+    names = {name: name for name in sorted(set(variables) - {"feed", "fetch"})}
+    for op in (op for p in programs for op in p.global_block().ops if "OutScale" in op.output_names):
+        for slot in set(op.output_names) - {"Out", "OutScale"}:
+            names |= {v: f"{op.output('OutScale')[0]}.{slot}" for v in op.output(slot) if v in names}
+    return {stable: variable for variable, stable in names.items()}
 
 
 def _forward_only(program):

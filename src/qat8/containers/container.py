@@ -1,0 +1,157 @@
+"""One container's life: created, started, its output streamed, its status waited for, and removed whatever happens."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import os
+import signal
+import tarfile
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import BinaryIO
+
+import docker
+import requests
+from docker.errors import APIError, DockerException
+from docker.types import Mount
+
+from qat8.containers import engine, leftovers, topology
+from qat8.errors import MachineError
+
+Sink = Callable[[bytes | None, bytes | None], None]  # a piece of stdout, a piece of stderr
+STOP_SECONDS = 20
+
+
+@dataclass(frozen=True)
+class Bind:
+    """A path of the host that the container sees under the same name."""
+
+    path: Path
+    writable: bool = False
+
+
+@dataclass(frozen=True)
+class Spec:
+    """What runs, and what it may touch: by default no network, no capability, no file but the binds and /tmp."""
+
+    image: str
+    command: list[str]
+    run_id: str
+    name: str  # of the stage
+    environment: dict[str, str] = field(default_factory=dict)
+    binds: list[Bind] = field(default_factory=list)
+    volumes: dict[str, str] = field(default_factory=dict)  # name -> where it is mounted, writable
+    workdir: str = "/"
+    cpus: list[int] = field(default_factory=list)
+    nodes: list[int] = field(default_factory=list)
+    memory: int | None = None
+    network: str = "none"
+    user: str = ""  # "uid:gid"; empty: this process's
+    pids: int = 1024
+
+    def arguments(self) -> dict:
+        """For the SDK's `containers.create`."""
+        limits = {"mem_limit": self.memory, "memswap_limit": self.memory} if self.memory else {}  # equal: no swap
+        return limits | {
+            "image": self.image, "command": self.command, "environment": self.environment,
+            "mounts": [Mount(str(b.path), str(b.path), type="bind", read_only=not b.writable) for b in self.binds]
+            + [Mount(target, name, type="volume") for name, target in self.volumes.items()],
+            "working_dir": self.workdir, "network_mode": self.network, "pids_limit": self.pids,
+            "user": self.user or f"{os.getuid()}:{os.getgid()}",
+            "cpuset_cpus": topology.show(self.cpus) or None, "cpuset_mems": topology.show(self.nodes) or None,
+            "read_only": True, "tmpfs": {"/tmp": "rw,nosuid,nodev,size=1g,mode=1777"},
+            "cap_drop": ["ALL"], "security_opt": ["no-new-privileges"],
+            "labels": leftovers.labels(self.run_id, self.name),
+        }  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Outcome:
+    code: int
+    out_of_memory: bool
+
+
+class Container:
+    """`with Container(client, spec) as c: outcome = c.run(sink)`; after the block the container is gone."""
+
+    def __init__(self, client: docker.DockerClient, spec: Spec) -> None:
+        self._client, self.spec = client, spec
+        self._container = None
+
+    def __enter__(self) -> Container:
+        try:
+            self._container = self._client.containers.create(**self.spec.arguments())
+        except APIError as e:
+            raise MachineError(f"the engine made no container for {self.spec.name}: {engine.explain(e)}") from e
+        return self
+
+    def __exit__(self, *exc) -> None:
+        try:
+            leftovers.remove_one(self._container)
+        except (DockerException, requests.exceptions.RequestException, OSError) as e:
+            if exc[0] is None:  # else the engine's silence has been reported, and is the cause
+                raise MachineError(f"the container of {self.spec.name} was not removed: {e}",
+                                   next_step="inv clean.containers") from e  # fmt: skip
+
+    def stop(self) -> None:
+        """End it at once; may be called from another thread than the one in `run`."""
+        leftovers.remove_one(self._container)
+
+    def put(self, directory: str, archive: BinaryIO) -> None:
+        """Unpack a tar archive in a directory of one of its volumes."""
+        if not self._container.put_archive(directory, archive):
+            raise MachineError(f"the engine did not take the files for {directory}")
+
+    def read(self, path: str) -> bytes:
+        """A file that it left in one of its volumes."""
+        chunks, _ = self._container.get_archive(path)
+        with tarfile.open(fileobj=io.BytesIO(b"".join(chunks))) as archive:
+            return archive.extractfile(archive.getmembers()[0]).read()
+
+    @property
+    def id(self) -> str:
+        return self._container.id
+
+    def run(self, sink: Sink) -> Outcome:
+        """Start it, hand its output to `sink` as it comes, and return how it ended.
+
+        Ctrl-C is passed on as the same signal, so that the stage can say where it stopped; then it is given
+        STOP_SECONDS. A second Ctrl-C ends the wait.
+
+        Raises:
+            MachineError: it could not start, or the engine went away.
+            KeyboardInterrupt: passed on after the container has stopped.
+        """
+        try:
+            # Attached before the start: what it prints first is not lost, and nothing is read back from a log file.
+            output = self._container.attach(stream=True, demux=True)
+            self._container.start()
+            try:
+                self._pump(output, sink)
+            except KeyboardInterrupt:
+                self._interrupt(output, sink)
+                raise
+            return self._outcome()
+        except APIError as e:
+            raise MachineError(f"the container of {self.spec.name} did not run: {engine.explain(e)}") from e
+        except (DockerException, requests.exceptions.RequestException, OSError) as e:
+            raise MachineError(f"the Docker engine went away while {self.spec.name} ran: {e}",
+                               next_step="start it, inv clean.containers, and run again") from e  # fmt: skip
+
+    @staticmethod
+    def _pump(output: Iterator, sink: Sink) -> None:
+        for stdout, stderr in output:
+            sink(stdout, stderr)
+
+    def _interrupt(self, output: Iterator, sink: Sink) -> None:
+        with contextlib.suppress(DockerException, requests.exceptions.RequestException, OSError):
+            self._container.kill(signal.SIGINT.value)
+            self._container.wait(timeout=STOP_SECONDS)
+            self._pump(output, sink)
+
+    def _outcome(self) -> Outcome:
+        code = self._container.wait()["StatusCode"]
+        self._container.reload()
+        return Outcome(code, bool(self._container.attrs["State"].get("OOMKilled")))

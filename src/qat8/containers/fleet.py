@@ -1,0 +1,180 @@
+"""One benchmark on many servers: jobs, at most one per NUMA node of a host, gathered whatever happens to a host."""
+
+from __future__ import annotations
+
+import datetime
+import json
+import queue
+import threading
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import docker
+import requests
+from docker.errors import DockerException
+
+from qat8 import artifacts, results
+from qat8.console import say
+from qat8.containers import engine, shipping, topology
+from qat8.containers.container import Container
+from qat8.containers.hosts import Host
+from qat8.errors import QatError, StageError
+
+PRECISIONS = ("fp32", "int8")
+
+
+@dataclass(frozen=True)
+class Job:
+    """A model on a host."""
+
+    host: str
+    model: str
+    paths: dict[str, Path]  # fp32, int8, data
+    digests: dict[str, str]
+
+
+@dataclass
+class Fleet:
+    """What all jobs share; `directory` keeps each job's results, so that a second run does only what lacks."""
+
+    tag: str
+    argv: list[str]
+    run_id: str
+    directory: Path
+    environment: dict[str, str]
+    live: list[Container] = field(default_factory=list)
+    stopped: threading.Event = field(default_factory=threading.Event)
+
+    def file(self, job: Job) -> Path:
+        return self.directory / f"{job.host}-{job.model}.json"
+
+    def stop(self) -> None:
+        """End every job that runs now, and start none."""
+        self.stopped.set()
+        for container in list(self.live):
+            container.stop()
+
+
+def run(fleet: Fleet, hosts: dict[str, Host], jobs: list[Job]) -> dict[tuple[str, str], str]:
+    """Run what lacks, the hosts side by side; what failed, by host and model, with the reason."""
+    failed: dict[tuple[str, str], str] = {}
+    with ThreadPoolExecutor(len(hosts)) as pool:
+        runs = []
+        for name, host in hosts.items():
+            lacking = [job for job in jobs if job.host == name and not fleet.file(job).is_file()]
+            if len(lacking) < sum(job.host == name for job in jobs):
+                say(f"{name}: has results of this very benchmark already")
+            if lacking:
+                runs.append(pool.submit(_host, fleet, name, host, lacking, failed))
+        try:
+            for future in runs:
+                future.result()
+        except KeyboardInterrupt:
+            fleet.stop()
+            raise
+    return failed
+
+
+def _host(fleet: Fleet, name: str, host: Host, jobs: list[Job], failed: dict) -> None:
+    """All jobs of a host. Its failure is its own: it is noted, and the other hosts go on."""
+    try:
+        with engine.connect() as local, engine.connect(host.url, timeout=600) as client:
+            sent = shipping.image(local, client, fleet.tag)
+            image_id = local.images.get(fleet.tag).id
+            say(f"{name}: image {'sent' if sent else 'is there'}")
+            nodes = {0: host.cpus} if host.cpus else shipping.nodes(client, image_id, fleet.run_id)
+            if host.cpus:
+                topology.select(topology.of_engine("", client.info()), host.cpus, "")
+        waiting: queue.SimpleQueue[Job] = queue.SimpleQueue()
+        for job in jobs:
+            waiting.put(job)
+        with ThreadPoolExecutor(len(nodes)) as pool:
+            # A connection for each thread: docker-py's is not made to be shared.
+            list(pool.map(lambda node: _node(fleet, host, image_id, node, waiting, failed), nodes.items()))
+    except (QatError, DockerException, requests.exceptions.RequestException, OSError) as e:
+        for job in jobs:
+            if not fleet.file(job).is_file():
+                failed.setdefault((name, job.model), str(e))
+
+
+def _node(fleet: Fleet, host: Host, image_id: str, node: tuple[int, str], waiting: queue.SimpleQueue, failed) -> None:
+    while not fleet.stopped.is_set():
+        try:
+            job = waiting.get_nowait()
+        except queue.Empty:
+            return
+        try:
+            with engine.connect(host.url, timeout=600) as client:
+                _job(fleet, job, client, image_id, node)
+        except (QatError, DockerException, requests.exceptions.RequestException, OSError, KeyError) as e:
+            failed[job.host, job.model] = str(e)
+            say(f"{job.host}: {job.model} failed: {e}")
+
+
+def _job(fleet: Fleet, job: Job, client: docker.DockerClient, image_id: str, node: tuple[int, str]) -> None:
+    places = {}
+    for kind, path in job.paths.items():
+        places[kind], sent = shipping.artifact(client, image_id, path, job.digests[kind], fleet.run_id)
+        say(f"{job.host}: {kind} of {job.model} {'sent' if sent else 'is there'}")
+    number, cpus = node
+    pinned = topology.parse(cpus) if cpus else []
+    output = f"{shipping.ROOT}/results-{fleet.run_id}-{job.model}.json"
+    command = [
+        shipping.PYTHON, "-m", "qat8.stages.benchmark", *fleet.argv, f"--models={job.model}", f"--output={output}",
+        f"--fp32-model={places['fp32']}", f"--int8-model={places['int8']}", f"--data-file={places['data']}",
+    ]  # fmt: skip
+    facts = {"image": fleet.tag, "image_id": image_id, "run_id": fleet.run_id, "cpus": pinned, "nodes": [number],
+             "memory": None, "host": job.host}  # fmt: skip
+    # A data directory for each node: the benchmark's lock in it refuses a second job on the node, of whatever run.
+    variables = fleet.environment | {"QAT8_CONTAINER": json.dumps(facts), "QAT8_DATA": f"{shipping.ROOT}/node{number}"}
+    variables |= {"OMP_NUM_THREADS": str(len(pinned))} if pinned else {}
+    spec = shipping.spec(image_id, command, fleet.run_id, f"benchmark-{job.host}", environment=variables, cpus=pinned,
+                         nodes=[number] if pinned else [])  # fmt: skip
+    with Container(client, spec) as container:
+        fleet.live.append(container)
+        try:
+            lines = _Lines(job.host)
+            if code := container.run(lines).code:
+                raise StageError(f"benchmark of {job.model}: {lines.last} (exit code {code})")
+            _keep(fleet, job, container.read(output))
+        finally:
+            fleet.live.remove(container)
+
+
+def _keep(fleet: Fleet, job: Job, content: bytes) -> None:
+    with artifacts.atomic_file(fleet.file(job)) as temporary:
+        temporary.write_bytes(content)
+        results.load(temporary)
+
+
+class _Lines:
+    """A sink that says whole lines, with the host in front."""
+
+    def __init__(self, host: str) -> None:
+        self.host, self.last, self._rest = host, "no message", b""
+
+    def __call__(self, stdout: bytes | None, stderr: bytes | None) -> None:
+        *lines, self._rest = (self._rest + (stdout or b"") + (stderr or b"")).split(b"\n")
+        for line in lines:
+            text = line.decode(errors="replace").rstrip()
+            if text:
+                self.last = text.removeprefix("error: ")
+                say(f"{self.host}: {text}")
+
+
+def gather(fleet: Fleet, jobs: list[Job], hosts: dict[str, Host], failed: dict[tuple[str, str], str]) -> Path:
+    """fleet.json: a row for each host and model, with its results or the reason why there are none."""
+    rows = []
+    for job in jobs:
+        path = fleet.file(job)
+        measured = json.loads(path.read_text()) if path.is_file() else None
+        error = None if measured else failed.get((job.host, job.model), "not run")
+        rows.append({"host": job.host, "url": hosts[job.host].url, "model": job.model,
+                     "status": "done" if measured else "failed", "error": error, "results": measured})  # fmt: skip
+    content = {"schema": 1, "run_id": fleet.run_id, "rows": rows,
+               "created": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")}  # fmt: skip
+    target = fleet.directory / "fleet.json"
+    with artifacts.atomic_file(target) as temporary:
+        temporary.write_text(json.dumps(content, indent=1) + "\n")
+    return target

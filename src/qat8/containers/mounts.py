@@ -1,0 +1,69 @@
+"""Which of the host's paths a stage's command line names, and how its container gets them: under the same names.
+
+`data/` is always there, writable. A flag that names an input outside of it brings that path read-only; one that names
+an output brings the output's directory, because an artifact is renamed into its place.
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from qat8 import artifacts
+from qat8.containers.container import Bind
+from qat8.errors import UsageError
+
+READ = frozenset(("data-dir", "label-list", "pretrained-model", "config-file", "qat-model-path", "check-data",
+                  "fp32-model", "int8-model", "data-file", "results"))  # fmt: skip
+WRITTEN = frozenset(("output-dir", "output-file", "save-float32-qat-dir", "int8-model-save-path", "output"))
+# Mounting over these would hide what the image has there.
+SYSTEM = frozenset(map(Path, ("/", "/bin", "/dev", "/etc", "/lib", "/lib64", "/opt", "/opt/qat8", "/proc", "/run",
+                              "/sbin", "/sys", "/tmp", "/usr", "/var")))  # fmt: skip
+
+
+def binds(argv: list[str]) -> list[Bind]:
+    """`data/` and what the flags name, parents before children.
+
+    Raises:
+        UsageError: an output whose nearest existing directory is the system's.
+    """
+    data = _absolute(artifacts.DATA)
+    data.mkdir(parents=True, exist_ok=True)
+    found = {data: True}
+    for name, value in map(_split, argv):
+        if not value:
+            continue
+        path = _absolute(value)
+        if name in WRITTEN:
+            directory = _existing(path.parent)
+            if directory in SYSTEM:
+                raise UsageError(f"--{name}={value}: a container cannot write to {directory}",
+                                 "a directory of yours", "make one and name a path in it")  # fmt: skip
+            found[directory] = True
+        elif (name in READ or not name) and path.exists() and path not in SYSTEM:
+            found.setdefault(path, False)
+    return [Bind(p, writable) for p, writable in sorted(found.items()) if not _covered(p, writable, found)]
+
+
+def _split(argument: str) -> tuple[str, str]:
+    """`--data_dir=X` -> ("data-dir", X); a positional argument has an empty name."""
+    if not argument.startswith("--"):
+        return "", argument
+    name, _, value = argument[2:].partition("=")
+    return name.replace("_", "-"), value
+
+
+def _absolute(path: str | Path) -> Path:
+    # Not resolved: the container must see it under the name that the stage is given.
+    return Path(os.path.abspath(path))
+
+
+def _existing(path: Path) -> Path:
+    while not path.is_dir():
+        path = path.parent
+    return path
+
+
+def _covered(path: Path, writable: bool, found: dict[Path, bool]) -> bool:
+    """Whether a directory above is mounted with the same rights or more."""
+    return any(parent in found and (found[parent] or not writable) for parent in path.parents)

@@ -1,0 +1,136 @@
+"""A real Docker engine for these tests, started and stopped by docker/private-engine.sh.
+
+It is one of the tests' own. Its directory stays between test runs, so that the base image and the build's layers cost
+time once. Where no engine can start, the tests are skipped with the reason.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from types import SimpleNamespace
+
+import filelock
+import pytest
+
+SCRIPT = "docker/private-engine.sh"
+CACHE = Path.home() / ".cache" / "qat8"
+HOME = CACHE / "test-engine"  # not the engine of a user, whose containers the tests would remove
+BASE = "qat8-base:bookworm"
+
+
+def _script(repo: Path, *words: str, **variables: str) -> str:
+    done = subprocess.run([repo / SCRIPT, *words], capture_output=True, text=True, env={**os.environ, **variables})
+    if done.returncode:
+        pytest.skip(f"no Docker engine: {done.stderr.strip().splitlines()[-1]}")
+    return done.stdout
+
+
+@pytest.fixture(scope="session")
+def start_engine(repo):
+    """`start_engine(directory)` starts a private engine and gives its URL; all are stopped at the end."""
+    started = []
+
+    def start(directory: Path) -> str:
+        if os.geteuid():
+            pytest.skip("no Docker engine: starting one needs root")
+        said = _script(repo, "start", QAT8_ENGINE_DIR=str(directory))
+        if not said.startswith("up already"):
+            started.append(directory)
+        return f"unix://{directory}/docker.sock"
+
+    yield start
+    for directory in started:
+        variables = {**os.environ, "QAT8_ENGINE_DIR": str(directory)}
+        subprocess.run([repo / SCRIPT, "stop"], env=variables, check=True, capture_output=True)
+
+
+@pytest.fixture(scope="session")
+def engine_url(repo, start_engine):
+    """The engine of these tests, with the base image. Other test runs on this machine wait for it."""
+    HOME.mkdir(parents=True, exist_ok=True)
+    with filelock.FileLock(HOME / "tests.lock", timeout=1800):
+        url = start_engine(HOME)
+        archive = CACHE / "engine" / "base.tar"
+        if archive.is_file() and not (HOME / "base.tar").exists():
+            os.link(archive, HOME / "base.tar")
+        _script(repo, "base", BASE, QAT8_ENGINE_DIR=str(HOME))
+        before = os.environ.get("DOCKER_HOST")
+        os.environ["DOCKER_HOST"] = url
+        yield url
+        os.environ.pop("DOCKER_HOST")
+        if before:
+            os.environ["DOCKER_HOST"] = before
+
+
+@pytest.fixture(scope="session")
+def client(engine_url):
+    from qat8.containers import engine
+
+    with engine.connect(engine_url) as found:
+        yield found
+
+
+@pytest.fixture
+def ours(client):
+    """`ours()`: the containers with our label. There must be none at the end of a test, whatever it did."""
+    from qat8.containers import leftovers
+
+    def count():
+        return client.containers.list(all=True, filters={"label": leftovers.RUN}, ignore_removed=True)
+
+    yield count
+    left = [c.name for c in count()]
+    leftovers.remove(client, everything=True)
+    assert left == []
+
+
+@pytest.fixture
+def spec(tmp_path):
+    """`spec(*command, **more)`: what `sh -c` or a command runs in the base image."""
+    from qat8.containers.container import Spec
+
+    def make(script: str, **more) -> Spec:
+        defaults = {"image": BASE, "command": ["sh", "-c", script], "run_id": "test", "name": "test"}
+        return Spec(**defaults | more)
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def inv(repo, engine_url):
+    """`inv(*words, **variables)`: an Invoke task as a user starts it."""
+    program = Path(sys.executable).with_name("inv")
+
+    def call(*words: str, cwd: Path = repo, **variables: str) -> SimpleNamespace:
+        env = {**os.environ, **variables}
+        done = subprocess.run([program, *map(str, words)], cwd=cwd, env=env, capture_output=True, text=True)
+        errors = [line for line in done.stderr.splitlines() if line.startswith("error: ")]
+        return SimpleNamespace(code=done.returncode, out=done.stdout, err=done.stderr, errors=errors)
+
+    return call
+
+
+@pytest.fixture(scope="session")
+def wheel_image(inv, repo):
+    """The wheel image, built by its task; what the task printed."""
+    downloads = repo / "data" / "downloads"
+    downloads.mkdir(parents=True, exist_ok=True)
+    done = inv("build.image")
+    assert done.code == 0, done.out + done.err
+    return done.out
+
+
+@pytest.fixture(scope="session")
+def fetched(repo):
+    """The packages' files that an earlier run fetched are taken over into the tests' own data directory."""
+    from qat8 import artifacts
+
+    target = artifacts.DATA / "downloads"
+    target.mkdir(parents=True, exist_ok=True)
+    for path in (repo / "data" / "downloads").glob("*.*"):
+        if path.suffix in (".whl", ".gz"):
+            shutil.copy(path, target)

@@ -1,0 +1,118 @@
+"""Stages in containers: the same artifacts, results and exit codes as on the host."""
+
+from __future__ import annotations
+
+import json
+import os
+
+import pytest
+
+from qat8 import artifacts
+
+CPU = max(os.sched_getaffinity(0))
+pytestmark = pytest.mark.integration
+
+
+@pytest.fixture(scope="module")
+def stage(wheel_image, inv, fetched):
+    def call(*words, **variables):
+        done = inv(*words, "--runtime=docker", **variables)
+        assert done.code == 0, done.out + done.err
+        return done
+
+    return call
+
+
+@pytest.fixture(scope="module")
+def models(stage):
+    """The whole way to the INT8 model, with as little training as it takes: its accuracy is not the subject."""
+    for name in ("dataset", "weights", "preprocess"):
+        stage(name)
+    stage("train", "--max-iters=1", "--set=calibration.steps=2", "--set=calibration.mean_correction_images=16")
+    return stage("convert")
+
+
+@pytest.fixture(scope="module")
+def results(models, stage):
+    stage("benchmark", "--quick", "--batch-sizes=1", "--threads=1", f"--cpus={CPU}", "--memory=4g", "--numa=0")
+    [path] = (artifacts.DATA / "results").glob("*.json")
+    return json.loads(path.read_text())
+
+
+def check(results, name):
+    return next(c for c in results["environment"]["validity"] if c["check"] == name)
+
+
+def test_the_pinning_is_proved(results):
+    assert results["runtime"] == "docker" and results["environment"]["container"]
+    assert results["environment"]["cpu"]["allowed_cpus"] == [CPU]
+    assert results["environment"]["variables"]["OMP_NUM_THREADS"] == "1"
+    for name in ("container CPUs", "affinity", "threads"):
+        assert check(results, name)["ok"], check(results, name)
+    for run in results["runs"]:
+        assert (run["cpus"], run["threads"], run["threads_busy"]) == ([CPU], 1, 1)
+
+
+def test_the_results_say_which_container_it_was(results, client):
+    facts = results["environment"]["container_details"]
+    assert facts["image_id"] == client.images.get("qat8:wheel").id
+    assert (facts["cpus"], facts["nodes"], facts["memory"]) == ([CPU], [0], 4 << 30)
+    assert results["environment"]["git_commit"]
+
+
+def test_both_testers_ran_all_convolutions_in_int8(results):
+    assert {run["tester"] for run in results["runs"]} == {"cpp", "python"}
+    assert check(results, "int8 kernels")["ok"], check(results, "int8 kernels")
+    assert all(c["speedup"] > 0.5 for c in results["comparisons"])
+
+
+def test_the_report_is_written_and_the_output_kept(results, stage):
+    assert "data" in stage("report").out or True
+    assert list((artifacts.DATA / "reports").glob("*/report.md")) or list((artifacts.DATA / "reports").iterdir())
+    logs = list((artifacts.DATA / "logs").glob("*-benchmark.log"))
+    assert any("results: " in log.read_text() for log in logs)
+
+
+def test_files_belong_to_this_user_and_nothing_is_left_running(results, ours):
+    owners = {(path.stat().st_uid, path.stat().st_gid) for path in artifacts.DATA.rglob("*")}
+    assert owners == {(os.getuid(), os.getgid())}
+    assert ours() == []
+
+
+def test_the_same_measurement_is_found_again(results, stage):
+    words = ("--quick", "--batch-sizes=1", "--threads=1", f"--cpus={CPU}", "--memory=4g", "--numa=0", "--reuse")
+    assert "measured before" in stage("benchmark", *words).out
+
+
+@pytest.mark.parametrize(
+    "words, code",
+    [
+        (("convert", "--qat-model-path=/absent/model"), 4),
+        (("benchmark", "--data-file=/absent/val.bin", "--testers=python"), 3),
+        (("benchmark", "--batch-sizes=0", "--testers=python"), 2),
+    ],
+)
+def test_a_stage_fails_with_the_line_and_the_code_that_it_has_on_the_host(wheel_image, inv, ours, words, code):
+    inside, outside = inv(*words, "--runtime=docker"), inv(*words, "--runtime=local")
+    assert (inside.code, inside.errors) == (outside.code, outside.errors)
+    assert inside.code == code and len(inside.errors) == 1
+
+
+@pytest.mark.parametrize(
+    "words, error",
+    [
+        (("--cpus=0-4095",), "--cpus '0-4095'; expected some of"),
+        (("--numa=7",), "--numa '7'; expected some of"),
+        (("--memory=1m",), "--memory '1m'; expected 64m to"),
+        (("--output=/usr/x.json",), "a container cannot write to /usr"),
+    ],
+)
+def test_a_limit_that_the_host_cannot_give_is_refused_before_anything_starts(wheel_image, inv, words, error):
+    done = inv("benchmark", *words, "--runtime=docker")
+    assert done.code == 2 and error in done.errors[0], done.errors
+
+
+def test_a_stage_that_is_killed_is_told_with_its_log(wheel_image, inv, monkeypatch):
+    """64 MB are too little to start Python with NumPy."""
+    done = inv("benchmark", "--memory=64m", "--runtime=docker")
+    assert done.code == 5 and "ran out of memory" in done.errors[-1], done.errors

@@ -1,0 +1,122 @@
+"""What the machine is; the kernel's files are pretended where the answer depends on the machine."""
+
+import json
+import subprocess
+
+import pytest
+
+from qat8 import environment
+from qat8.results import Check, Environment
+
+
+def cpuinfo(monkeypatch, flags: str) -> None:
+    monkeypatch.setattr(environment, "cpuinfo", lambda: {"model name": "Made up", "vendor_id": "X", "flags": flags})
+
+
+@pytest.mark.parametrize(
+    ("flags", "answer"),
+    [
+        ("fpu avx2 avx512f avx512_vnni", True),
+        ("fpu avx2 avx512f", False),
+        ("fpu avx_vnni", False),  # the 256 bit form of clients, not what the tutorial's figures rest on
+        ("avx512_vnni_made_up", False),
+        ("", False),
+    ],
+)
+def test_vnni_is_the_kernels_flag_and_no_part_of_a_word(monkeypatch, flags, answer):
+    cpuinfo(monkeypatch, flags)
+    assert environment.has_vnni() is answer and environment.cpu()["vnni"] is answer
+
+
+def test_only_flags_that_bear_on_the_figures_are_recorded(monkeypatch):
+    cpuinfo(monkeypatch, "fpu vme avx2 avx512_vnni hypervisor")
+    found = environment.cpu()
+    assert found["flags"] == ["avx2", "avx512_vnni"] and found["hypervisor"] is True
+    assert (found["model"], found["vendor"]) == ("Made up", "X")
+
+
+def test_the_first_processors_entry_is_read():
+    entry = environment.cpuinfo()
+    assert entry["processor"] == "0" and "fpu" in entry["flags"].split()
+
+
+@pytest.mark.parametrize(
+    ("no_turbo", "boost", "answer"),
+    [
+        ("0", None, True),
+        ("1", None, False),
+        (None, "1", True),
+        (None, "0", False),
+        (None, None, None),
+        ("1", "1", False),
+    ],
+)
+def test_turbo_is_what_the_driver_says_and_none_where_none_says_it(monkeypatch, no_turbo, boost, answer):
+    files = {"no_turbo": no_turbo, "boost": boost}
+    monkeypatch.setattr(environment, "_read", lambda path: files[path.rpartition("/")[2]])
+    assert environment.turbo() is answer
+
+
+def test_the_record_is_valid_and_json_and_carries_the_checks(monkeypatch):
+    monkeypatch.setenv("KMP_BLOCKTIME", "1")
+    monkeypatch.delenv("LD_PRELOAD", raising=False)
+    record = environment.record([Check(check="threads", ok=False, detail="0 busy")])
+    assert Environment.model_validate_json(record.model_dump_json()) == record
+    assert record.validity == [Check(check="threads", ok=False, detail="0 busy")]
+    assert record.versions["paddlepaddle"] == "2.6.2" and record.versions["python"].startswith("3.11")
+    assert record.variables["KMP_BLOCKTIME"] == "1" and "LD_PRELOAD" not in record.variables
+    assert record.memory_bytes > 2**28 and record.cpu["allowed_cpus"]
+
+
+def test_a_package_that_is_not_there_is_recorded_as_such():
+    assert environment._version("no-such-package") == "not installed"
+
+
+@pytest.fixture
+def checkout(tmp_path, monkeypatch):
+    monkeypatch.delenv("QAT8_GIT_COMMIT", raising=False)
+    monkeypatch.setattr(environment, "REPOSITORY", tmp_path)
+
+    def git(*arguments):
+        command = ["git", "-C", str(tmp_path), "-c", "user.name=t", "-c", "user.email=t@t", *arguments]
+        return subprocess.run(command, check=True, capture_output=True, text=True).stdout.strip()
+
+    git("init", "--quiet")
+    (tmp_path / "file").write_text("1")
+    git("add", "file")
+    git("commit", "--quiet", "--message=one")
+    git("tag", "v1")
+    return git
+
+
+def test_the_commit_is_the_checkouts_in_full_whatever_tags_there_are(checkout):
+    assert environment.git_commit() == checkout("rev-parse", "HEAD")
+
+
+def test_changed_files_make_the_commit_dirty(checkout, tmp_path):
+    (tmp_path / "file").write_text("2")
+    assert environment.git_commit() == checkout("rev-parse", "HEAD") + "-dirty"
+
+
+def test_outside_a_checkout_there_is_no_commit(tmp_path, monkeypatch):
+    monkeypatch.delenv("QAT8_GIT_COMMIT", raising=False)
+    monkeypatch.setattr(environment, "REPOSITORY", tmp_path)
+    monkeypatch.setenv("GIT_CEILING_DIRECTORIES", str(tmp_path.parent))
+    assert environment.git_commit() is None
+    monkeypatch.setenv("PATH", str(tmp_path))
+    assert environment.git_commit() is None  # nor without git
+
+
+def test_missing_tools_are_named_by_their_packages(monkeypatch):
+    monkeypatch.setattr(environment.shutil, "which", lambda program: None if program == "g++" else f"/bin/{program}")
+    assert environment.missing_tools() == ["g++"]
+
+
+def test_no_docker_engine_is_none_and_no_error(monkeypatch, tmp_path):
+    monkeypatch.setenv("DOCKER_HOST", f"unix://{tmp_path}/none.sock")
+    assert environment.docker_engine() is None
+
+
+def test_the_cpu_is_json(monkeypatch):
+    cpuinfo(monkeypatch, "avx2")
+    assert json.loads(json.dumps(environment.cpu())) == environment.cpu()

@@ -1,0 +1,168 @@
+"""From a photograph to the network's input, pixel by pixel."""
+
+import dataclasses
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from qat8 import datafile, imaging
+from qat8.errors import DataError
+from qat8.imaging import IMAGENET, SYMMETRIC, Preprocessing
+
+# 24 is 28 less the border that 256 has around 224, in small.
+SMALL = dataclasses.replace(IMAGENET, crop=28)
+
+
+@pytest.fixture
+def save(tmp_path):
+    """Saves a Pillow image without loss, in any mode."""
+
+    def write(image: Image.Image, name: str = "image.png", **options):
+        image.save(tmp_path / name, **options)
+        return tmp_path / name
+
+    return write
+
+
+@pytest.mark.parametrize(
+    ("size", "resized"),
+    [((512, 256), (512, 256)), ((500, 375), (341, 256)), ((375, 500), (256, 341)), ((100, 100), (256, 256)),
+     ((333, 250), (341, 256)), ((1, 1), (256, 256)), ((2, 1), (512, 256))],
+)  # fmt: skip
+def test_the_shorter_side_becomes_256_whatever_the_shape(save, size, resized):
+    image = imaging.decode(save(Image.new("RGB", size)), IMAGENET)
+    assert (image.mode, image.size) == ("RGB", resized)
+
+
+def test_the_border_around_the_crop_grows_with_the_crop():
+    sides = {crop: dataclasses.replace(IMAGENET, crop=crop).resize for crop in (1, 28, 224, 299, 448)}
+    assert sides == {1: 1, 28: 32, 224: 256, 299: 342, 448: 512}
+
+
+def test_the_crop_is_the_middle_and_the_planes_are_rgb(save):
+    # Already of the right size, so that no filter changes a pixel.
+    pixels = np.random.default_rng(0).integers(0, 256, (256, 301, 3), np.uint8)
+    cropped = imaging.preprocess(save(Image.fromarray(pixels)), IMAGENET)
+    assert (cropped.dtype, cropped.shape, cropped.flags.c_contiguous) == (np.uint8, (3, 224, 224), True)
+    assert np.array_equal(cropped, pixels[16:240, 38:262].transpose(2, 0, 1))
+
+
+@pytest.mark.parametrize("filter_", imaging.FILTERS)
+def test_the_filter_is_the_one_that_is_named(save, filter_):
+    pixels = np.random.default_rng(1).integers(0, 256, (90, 120, 3), np.uint8)
+    image = Image.fromarray(pixels)
+    spec = dataclasses.replace(SMALL, filter=filter_)
+    expected = np.asarray(image.resize((43, 32), imaging.FILTERS[filter_]))[2:30, 7:35]
+    assert np.array_equal(imaging.preprocess(save(image), spec), expected.transpose(2, 0, 1))
+
+
+@pytest.mark.parametrize(
+    ("spec", "black", "colour", "white"),
+    [
+        # (value / 255 - mean) / std by hand, for the values 0, 51 = 255 / 5 and 255.
+        (SYMMETRIC, (-1, -1, -1), (-0.6, -0.6, -0.6), (1, 1, 1)),
+        (IMAGENET, (-2.1179039, -2.0357143, -1.8044444), (-1.2445415, -1.1428571, -0.9155556),
+         (2.2489083, 2.4285714, 2.64)),
+    ],
+)  # fmt: skip
+def test_normalised_values_are_those_of_the_formula(save, spec, black, colour, white):
+    for value, expected in ((0, black), (51, colour), (255, white)):
+        planes = imaging.preprocess(save(Image.new("RGB", (30, 30), (value,) * 3)), spec)
+        result = datafile.normalise(planes, spec.mean, spec.std)
+        assert result.dtype == np.float32
+        assert result[:, 0, 0] == pytest.approx(expected, abs=1e-6)
+        assert (result == result[:, :1, :1]).all()
+
+
+def planes(path) -> list[int]:
+    """The three values of an image of one colour."""
+    result = imaging.preprocess(path, SMALL)
+    assert (result == result[:, :1, :1]).all()
+    return result[:, 0, 0].tolist()
+
+
+def test_grey_palette_and_bilevel_images_become_rgb(save):
+    palette = Image.new("P", (8, 8), 1)
+    palette.putpalette([0, 0, 0, 10, 20, 30])
+    assert planes(save(Image.new("L", (8, 8), 77))) == [77, 77, 77]
+    assert planes(save(palette)) == [10, 20, 30]
+    assert planes(save(Image.new("1", (8, 8), 1))) == [255, 255, 255]
+
+
+def test_an_alpha_channel_is_dropped_not_blended(save):
+    assert planes(save(Image.new("RGBA", (8, 8), (10, 20, 30, 0)))) == [10, 20, 30]
+    assert planes(save(Image.new("LA", (8, 8), (77, 3)))) == [77, 77, 77]
+
+
+def test_a_cmyk_jpeg_as_imagenet_has_some_becomes_rgb(save):
+    cyan = planes(save(Image.new("CMYK", (8, 8), (255, 0, 0, 0)), "a.jpg", quality=100))
+    assert cyan == pytest.approx([0, 255, 255], abs=3)
+
+
+def test_an_image_of_one_pixel_fills_the_crop(save):
+    assert planes(save(Image.new("RGB", (1, 1), (1, 2, 3)))) == [1, 2, 3]
+
+
+def test_exif_rotation_is_ignored_as_in_the_tutorial(save, photograph, tmp_path):
+    plain = photograph(tmp_path / "plain.jpg", 60, 40)
+    exif = Image.Exif()
+    exif[0x0112] = 6  # to be turned by 90 degrees
+    turned = photograph(tmp_path / "turned.jpg", 60, 40, exif=exif)
+    assert Image.open(turned).getexif()[0x0112] == 6
+    assert imaging.decode(turned, SMALL).size == (48, 32)
+    assert np.array_equal(imaging.preprocess(turned, SMALL), imaging.preprocess(plain, SMALL))
+
+
+# What is no image.
+
+
+@pytest.mark.parametrize("share", [0.05, 0.5, 0.95])
+def test_a_truncated_jpeg_is_an_error_that_names_it_and_not_half_a_grey_picture(photograph, tmp_path, share):
+    path = photograph(tmp_path / "half.jpg", 200, 200)
+    content = path.read_bytes()
+    path.write_bytes(content[: int(len(content) * share)])
+    with pytest.raises(DataError, match=r"half\.jpg: not a readable image"):
+        imaging.preprocess(path, SMALL)
+
+
+@pytest.mark.parametrize("content", [b"", b"<html>404</html>", bytes(100), b"\xff\xd8\xff\xe0"])
+def test_what_is_not_an_image_is_an_error_that_names_it(tmp_path, content):
+    (tmp_path / "page.jpg").write_bytes(content)
+    with pytest.raises(DataError, match=r"page\.jpg: not a readable image"):
+        imaging.preprocess(tmp_path / "page.jpg", SMALL)
+
+
+def test_a_missing_image_is_an_error_that_names_it_and_the_way_out(tmp_path):
+    with pytest.raises(DataError, match=r"none\.jpg: no such image.*--on-missing=skip"):
+        imaging.preprocess(tmp_path / "none.jpg", SMALL)
+
+
+def test_more_pixels_than_pillows_limit_are_an_error(save, monkeypatch):
+    path = save(Image.new("RGB", (100, 100)))
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 4000)  # an error from twice as many on
+    with pytest.raises(DataError, match=r"image\.png: not a readable image \(.*decompression bomb"):
+        imaging.preprocess(path, SMALL)
+
+
+def test_a_sliver_is_an_error_before_it_takes_the_memory(save):
+    # Its shorter side resized to 256 it would be 256 x 5,120,000 pixels: 4 GB.
+    with pytest.raises(DataError, match=r"image\.png: 1 x 20000 pixels"):
+        imaging.preprocess(save(Image.new("L", (1, 20000))), IMAGENET)
+
+
+# Fingerprints.
+
+
+def test_fingerprints_differ_by_what_changes_pixels_and_by_nothing_else():
+    same = IMAGENET.fingerprint() | {"decoder": "Pillow 1.0"}
+    assert imaging.same_pixels(IMAGENET.fingerprint(), same)
+    assert not imaging.same_pixels(IMAGENET.fingerprint(), SYMMETRIC.fingerprint())
+    for change in ({"crop": 192}, {"filter": "bilinear"}, {"mean": (0.5, 0.5, 0.5)}, {"std": (1.0, 1.0, 1.0)}):
+        other = dataclasses.replace(IMAGENET, **change).fingerprint()
+        assert not imaging.same_pixels(IMAGENET.fingerprint(), other), change
+
+
+def test_the_tutorials_constants_are_the_defaults():
+    spec = Preprocessing((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
+    assert spec == IMAGENET and (spec.crop, spec.resize, spec.filter) == (224, 256, "lanczos")

@@ -1,0 +1,80 @@
+"""From a task's arguments to a stage's process."""
+
+import os
+import signal
+import subprocess
+import sys
+
+import pytest
+from invoke.exceptions import Exit
+
+from qat8 import runner
+from qat8.runtimes import local
+
+
+def test_values_become_flags_and_what_was_not_given_is_left_to_the_stage():
+    argv = runner.flags(model="X", data_dir="", local=True, quick=False, size=None, dim=224, rate="1e-5")
+    assert argv == ["--model=X", "--local", "--dim=224", "--rate=1e-5"]
+
+
+def test_a_list_repeats_its_flag():
+    assert runner.flags(set=["a=1", "b=2"], other=[]) == ["--set=a=1", "--set=b=2"]
+
+
+def test_a_path_with_spaces_stays_one_argument():
+    assert runner.flags(data_dir="my data") == ["--data-dir=my data"]
+
+
+def test_a_stages_exit_code_is_the_tasks(monkeypatch, capsys):
+    calls = []
+    monkeypatch.setattr(local, "run", lambda stage, argv: calls.append((stage, argv)) or 3)
+    with pytest.raises(Exit) as end:
+        runner.run("preprocess", ["--x"])
+    assert end.value.code == 3 and calls == [("preprocess", ["--x"])]
+    assert "== preprocess" in capsys.readouterr().out
+
+
+def test_a_stage_that_ends_well_is_announced_with_its_time(monkeypatch, capsys):
+    monkeypatch.setattr(local, "run", lambda stage, argv: 0)
+    runner.run("build_tester", [])
+    first, last = capsys.readouterr().out.splitlines()
+    assert first == "== build tester" and last.startswith("== build tester: ") and last.endswith(" s")
+
+
+def test_an_unknown_runtime_is_refused_with_the_known_ones():
+    with pytest.raises(Exit) as end:
+        runner.run("train", [], "cloud")
+    assert end.value.code == 2 and "'cloud'" in end.value.message and "local" in end.value.message
+
+
+def test_the_local_runtime_gives_the_stages_own_exit_code(capfd):
+    assert local.run("preprocess", ["--data-dim=0"]) == 2
+    assert capfd.readouterr().err.startswith("error: ")
+
+
+def test_an_interrupted_stage_may_say_where_it_stopped_before_the_task_ends(tmp_path):
+    """Ctrl-C reaches task and stage; the task waits for the stage's own last words and takes its exit code."""
+    package = tmp_path / "qat8/stages"
+    package.mkdir(parents=True)
+    words = (
+        "import signal, sys, time\ntry:\n    print('up', flush=True)\n    time.sleep(60)\nexcept KeyboardInterrupt:\n"
+    )
+    (package / "slow.py").write_text(
+        words + "    time.sleep(0.5)\n    print('last words', flush=True)\n    sys.exit(130)\n"
+    )
+    code = (
+        f"import sys; import qat8.stages; qat8.stages.__path__.insert(0, {str(package)!r});"
+        "from qat8.runtimes import local; sys.exit(local.run('slow', []))"
+    )
+    # `-m qat8.stages.slow` must be found in the child too.
+    (tmp_path / "sitecustomize.py").write_text(
+        f"import qat8.stages\nqat8.stages.__path__.insert(0, {str(package)!r})\n"
+    )
+    env = {**os.environ, "PYTHONPATH": os.pathsep.join([str(tmp_path), os.environ.get("PYTHONPATH", "")])}
+    task = subprocess.Popen(
+        [sys.executable, "-c", code], env=env, stdout=subprocess.PIPE, text=True, start_new_session=True
+    )
+    assert task.stdout.readline() == "up\n"
+    os.killpg(task.pid, signal.SIGINT)
+    rest, _ = task.communicate(timeout=20)
+    assert (rest, task.returncode) == ("last words\n", 130)

@@ -1,0 +1,264 @@
+"""What `inv benchmark` refuses before it measures anything. The models are files that nothing loads."""
+
+import json
+import os
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+sys.path.insert(0, str(Path(__file__).parents[1] / "data"))
+import report_fixture as fixture
+
+from qat8 import artifacts, datafile, environment, imaging, results
+from qat8.benchmarking import plan as planning
+from qat8.stages import benchmark
+
+CPUS = [0, 1, 2, 3]
+
+
+def write_data(path: Path, spec: imaging.Preprocessing, label: int = 3) -> None:
+    header = datafile.Header(3, 8, 8, datafile.DTYPES[1], 10, spec.mean, spec.std, spec.fingerprint())
+    writer = datafile.Writer(path, header)
+    for each in (1, 2, label):
+        writer.append(np.zeros((3, 8, 8), np.float32), each)
+    writer.close()
+
+
+def write_model(directory: Path, spec: imaging.Preprocessing, in_config: bool = False) -> None:
+    directory.mkdir(parents=True)
+    for name in ("model.pdmodel", "model.pdiparams"):
+        (directory / name).write_text(str(directory))
+    known = {"preprocessing": spec.fingerprint()}
+    config, more = (known, {}) if in_config else ({}, known)
+    artifacts.write_manifest(directory / "manifest.json", "train", config, {}, artifacts.outputs_of(directory), **more)
+
+
+@pytest.fixture
+def home(tmp_path, monkeypatch):
+    """Models, a data file that fits them, testers and CPUs, all pretended."""
+    monkeypatch.setattr(benchmark, "RESULTS", tmp_path / "results")
+    monkeypatch.setattr(os, "sched_getaffinity", lambda pid: set(CPUS))
+    monkeypatch.setattr(environment, "has_vnni", lambda: True)
+    (tmp_path / "tester").write_text("program")
+    monkeypatch.setattr(planning, "TESTERS", {name: [str(tmp_path / "tester")] for name in ("cpp", "python")})
+    write_data(tmp_path / "val.bin", imaging.SYMMETRIC)
+    write_model(tmp_path / "fp32", imaging.SYMMETRIC, in_config=True)
+    write_model(tmp_path / "int8", imaging.SYMMETRIC)
+    return tmp_path
+
+
+@pytest.fixture
+def flags(home):
+    return [f"--fp32-model={home}/fp32", f"--int8-model={home}/int8", f"--data-file={home}/val.bin"]
+
+
+@pytest.fixture
+def planned(monkeypatch, flags, ends):
+    """`planned(*flags)`: the plan, subsets and labels that would be measured, and what was said."""
+
+    def run(*more):
+        seen = []
+        monkeypatch.setattr(benchmark, "_measure", lambda *arguments: seen.append(arguments))
+        done = ends(benchmark.main, *flags, *more)
+        assert done.code == 0, done.err
+        (arguments,) = seen
+        return (*arguments[:3], done.out)
+
+    return run
+
+
+@pytest.fixture
+def refuses(monkeypatch, flags, refused):
+    def check(code: int, words: list[str], *more) -> None:
+        monkeypatch.setattr(benchmark, "_measure", lambda *_: pytest.fail("measured all the same"))
+        refused(benchmark.main, code, words, *flags, *more)
+
+    return check
+
+
+def test_without_flags_both_testers_one_thread_and_all_batches_of_1_and_50_are_measured(planned, home):
+    plan, subsets, labels, _ = planned()
+    assert (plan.testers, plan.threads, plan.batch_sizes, plan.cpus) == (["cpp", "python"], [1, 4], [1, 50], CPUS)
+    assert (plan.repetitions, plan.min_seconds, plan.quick) == (5, 3.0, False)
+    assert plan.models == {"MobileNetV1": {"fp32": home / "fp32", "int8": home / "int8"}}
+    assert labels.tolist() == [1, 2, 3]
+    assert [(s.name, s.start, s.count) for s in subsets] == [("all", 0, 3)]
+
+
+def test_quick_is_short_and_says_so(planned):
+    plan, *_ = planned("--quick", "--repetitions=9")
+    assert (plan.quick, plan.repetitions, plan.min_seconds) == (True, 2, 0.3)
+
+
+def test_fewer_cpus_are_fewer_threads(planned):
+    plan, *_ = planned("--cpus=1-2", "--threads=all")
+    assert (plan.cpus, plan.threads) == ([1, 2], [2])
+
+
+def test_models_lie_below_data_when_none_is_named(home, refused):
+    words = [f"{artifacts.DATA}/models/ResNet50/fp32: no such directory"]
+    refused(benchmark.main, 4, words, "--models=resnet50", f"--data-file={home}/val.bin")
+
+
+def test_the_data_files_subsets_are_used(planned, home):
+    subsets = [{"name": "x", "start": 1, "count": 2, "labels": "l", "used_in_training": True}]
+    artifacts.write_manifest(home / "val.bin.manifest.json", "preprocess", {}, {}, {}, subsets=subsets)
+    _, found, _, _ = planned()
+    assert [(s.name, s.start, s.count, s.used_in_training) for s in found] == [("x", 1, 2, True)]
+
+
+def test_a_cpu_without_vnni_is_warned_of_and_measured(planned, monkeypatch):
+    assert not any("VNNI" in line for line in planned()[3])
+    monkeypatch.setattr(environment, "has_vnni", lambda: False)
+    assert any("no AVX-512 VNNI" in line and "about 1.5x" in line for line in planned()[3])
+
+
+@pytest.mark.parametrize(
+    ("flag", "words"),
+    [
+        ("--models=AlexNet", ["unknown model 'AlexNet'", "MobileNetV1", "ResNet50"]),
+        ("--models=", ["unknown model ''"]),
+        ("--batch-sizes=0", ["--batch-sizes", "'0' is not a whole number from 1", "by comma"]),
+        ("--batch-sizes=-1", ["--batch-sizes", "'-1'"]),
+        ("--batch-sizes=1,x", ["--batch-sizes", "'x'"]),
+        ("--batch-sizes=", ["--batch-sizes"]),
+        ("--threads=5", ["--threads 5 on 4 CPUs", "at most 4", "--cpus"]),
+        ("--threads=0", ["--threads '0'"]),
+        ("--cpus=9", ["--cpus '9'", "some of 0,1,2,3"]),
+        ("--testers=java", ["unknown tester 'java'", "cpp, python"]),
+        ("--repetitions=0", ["'0' is not a whole number from 1"]),
+        ("--min-seconds=-1", ["--min-seconds=-1", "0 or more"]),
+        ("--min-seconds=nan", ["--min-seconds=nan", "0 or more"]),
+        ("--min-seconds=inf", ["--min-seconds=inf"]),
+        ("--warmup=-1", ["'-1' is not a whole number from 0"]),
+        ("--output=no/such/dir/x.json", ["--output", "no directory no/such/dir"]),
+    ],
+)
+def test_flags_that_cannot_be_measured_are_refused(refuses, flag, words):
+    refuses(2, words, flag)
+
+
+def test_one_directory_cannot_stand_for_several_models(refuses):
+    refuses(2, ["with several models", "one model"], "--models=MobileNetV1,ResNet50")
+
+
+# Data and models that are not what they should be.
+
+
+def test_data_preprocessed_for_another_model_are_refused_with_the_command_that_makes_the_right_ones(refuses, home):
+    write_data(home / "val.bin", imaging.IMAGENET)
+    refuses(
+        3, ["preprocessed otherwise than MobileNetV1 was trained", "bilinear", "inv preprocess --model=MobileNetV1"]
+    )
+
+
+@pytest.mark.parametrize("which", ["fp32", "int8"])
+def test_each_of_the_two_models_must_fit_the_data(refuses, home, which):
+    manifest = json.loads((home / which / "manifest.json").read_text())
+    manifest.pop("preprocessing", None)
+    manifest["config"] = {"preprocessing": imaging.IMAGENET.fingerprint()}
+    (home / which / "manifest.json").write_text(json.dumps(manifest))
+    refuses(3, ["preprocessed otherwise"])
+
+
+def test_another_version_of_the_decoder_is_no_other_preprocessing(planned, home):
+    manifest = json.loads((home / "int8/manifest.json").read_text())
+    manifest["preprocessing"]["decoder"] = "Pillow 1.0"
+    (home / "int8/manifest.json").write_text(json.dumps(manifest))
+    planned()
+
+
+def test_a_model_without_a_manifest_is_the_users_and_is_measured(planned, home):
+    (home / "int8/manifest.json").unlink()
+    planned()
+
+
+def test_a_truncated_data_file_is_refused_with_both_sizes(refuses, home):
+    whole = (home / "val.bin").read_bytes()
+    (home / "val.bin").write_bytes(whole[:-100])
+    refuses(3, [f"{len(whole) - 100} bytes", f"expected {len(whole)}", "truncated"])
+
+
+def test_a_damaged_data_file_is_refused(refuses, home):
+    content = bytearray((home / "val.bin").read_bytes())
+    content[-20] ^= 1
+    (home / "val.bin").write_bytes(content)
+    refuses(3, ["val.bin: labels or trailer are damaged"])
+
+
+def test_a_missing_data_file_is_refused_with_what_writes_one(refuses, home):
+    (home / "val.bin").unlink()
+    refuses(3, ["val.bin: No such file", "inv preprocess"])
+
+
+def test_a_directory_without_a_model_is_refused(refuses, home):
+    (home / "int8/model.pdmodel").unlink()
+    refuses(4, [f"{home}/int8 holds 0 files *.pdmodel"])
+
+
+def test_a_model_without_its_parameters_is_refused(refuses, home):
+    (home / "fp32/model.pdiparams").unlink()
+    refuses(4, [f"{home}/fp32/model.pdiparams is missing"])
+
+
+def test_a_second_benchmark_at_the_same_time_would_disturb_the_first_and_is_refused(refuses, home):
+    with artifacts.exclusive(home / "results/benchmark"):
+        refuses(8, ["another run is writing"])
+
+
+# Measured before.
+
+
+@pytest.fixture
+def before(home, planned):
+    """Puts results into data/results that were measured with just these models, data and settings."""
+    plan, *_ = planned()
+
+    def write(**changes) -> Path:
+        made = fixture.make_results().model_copy(update={"identity": benchmark._identity(plan), **changes})
+        path = home / "results/before.json"
+        path.write_text(results.dump(made))
+        return path
+
+    return write
+
+
+def test_reuse_does_nothing_when_the_same_was_measured_before(before, flags, ends, monkeypatch):
+    path = before()
+    monkeypatch.setattr(benchmark, "_measure", lambda *_: pytest.fail("measured again"))
+    done = ends(benchmark.main, *flags, "--reuse")
+    assert done.out == [f"measured before with these models, data and settings: {path}"]
+
+
+def test_without_reuse_it_is_measured_again(before, planned):
+    before()
+    planned()
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda home: (home / "int8/model.pdiparams").write_text("other"),
+        lambda home: (home / "fp32/model.pdmodel").write_text("other"),
+        lambda home: (home / "tester").write_text("built anew"),
+        lambda home: write_data(home / "val.bin", imaging.SYMMETRIC, label=4),
+    ],
+    ids=["int8", "fp32", "tester", "data"],
+)
+def test_another_model_tester_or_data_file_is_measured_again_even_with_reuse(before, planned, home, change):
+    before()
+    change(home)
+    planned("--reuse")
+
+
+def test_other_settings_are_measured_again_even_with_reuse(before, planned):
+    before()
+    planned("--reuse", "--repetitions=2")
+
+
+def test_results_that_cannot_be_read_are_passed_over(home, planned):
+    (home / "results").mkdir()
+    (home / "results/broken.json").write_text("{")
+    planned("--reuse")
