@@ -5,7 +5,7 @@ set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
 stamp=.venv/.requirements.sha256
-want=$(cat requirements.txt requirements-dev.txt pyproject.toml | sha256sum)
+want=$(cat requirements.txt requirements-dev.txt src/setup.sh | sha256sum)
 if [[ -x .venv/bin/inv && -f $stamp && $(<"$stamp") == "$want" ]]; then exit 0; fi
 
 fail() { echo "error: $1" >&2; exit 5; }
@@ -21,7 +21,9 @@ for candidate in ${PYTHON:-python3.11 python3}; do
 done
 
 missing=()
-if [[ -z $python ]]; then
+if [[ -z $python ]] && command -v python3 >/dev/null; then
+  fail "python3 is $(python3 --version 2>&1); expected Python 3.11, which the locked wheels are for; next: PYTHON=/path/to/python3.11 make setup"
+elif [[ -z $python ]]; then
   missing+=(python3 python3-venv libpython3.11)
 else
   "$python" -c 'import ensurepip, venv' 2>/dev/null || missing+=(python3-venv)
@@ -40,6 +42,10 @@ fi
 
 free=$(df --output=avail -B1M . | tail -1)
 ((free >= 3000)) || fail "$free MB free in $PWD; expected 3000 for the packages and the data; next: make room"
+
+# Two at once would delete each other's environment.
+exec 9>.venv.lock
+flock --nonblock 9 || { echo "error: another make is setting up .venv; next: wait for it, then run again" >&2; exit 8; }
 
 echo "setting up .venv with $("$python" --version) (about 1 GB, once)"
 start=$SECONDS

@@ -8,10 +8,13 @@ What must be in the environment before Paddle reads it is set here too, unless t
 """
 
 import os
+import warnings
 import zlib  # noqa: F401  (must stay before paddle, see above)
 
 os.environ.setdefault("GLOG_minloglevel", "1")  # no INFO lines of the executor between ours
 os.environ.setdefault("TQDM_DISABLE", "1")  # paddleslim's bars, one for each pass over a graph
+# Of these packages for their own developers, and in the way of ours.
+warnings.filterwarnings("ignore", category=UserWarning, module=r"(paddle|paddleslim|_distutils_hack)(\.|$)")
 
 import paddle
 

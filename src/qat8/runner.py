@@ -20,7 +20,7 @@ def flags(**values) -> list[str]:
         for item in value if isinstance(value, list) else [value]:
             if item is True:
                 argv.append(f"--{name.replace('_', '-')}")
-            elif item not in (None, "", False):
+            elif item is not None and item is not False and item != "":
                 argv.append(f"--{name.replace('_', '-')}={item}")
     return argv
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 REPO = Path(__file__).resolve().parents[2]
-SYSTEM = ("bash", "dirname", "cat", "sha256sum", "df", "tail", "rm", "mkdir", "chmod", "env")
+SYSTEM = ("flock", "bash", "dirname", "cat", "sha256sum", "df", "tail", "rm", "mkdir", "chmod", "env")
 TOOLS = ("g++", "cmake", "make", "git", "taskset")
 # Answers to what setup.sh asks of an interpreter. `-m venv` makes one whose pip notes what it is asked for.
 PYTHON = """#!/bin/bash
@@ -104,7 +104,9 @@ def test_without_python_its_packages_are_named(path, setup, tree):
 @pytest.mark.parametrize("version", ["3.12", "3.9", "2.7"])
 def test_another_version_of_python_is_not_taken(path, setup, tree, version):
     path(python="python3", version=version)
-    stopped(setup(), tree, "python3", "apt-get install -y")
+    stopped(
+        setup(), tree, f"python3 is Python {version}", "expected Python 3.11", "PYTHON=/path/to/python3.11 make setup"
+    )
 
 
 def test_debians_python3_is_taken_when_it_is_3_11(path, setup, tree):

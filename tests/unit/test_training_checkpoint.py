@@ -25,7 +25,7 @@ class Session:
         return {name: float(value.mean()) for name, value in self.values.items()}
 
 
-TRAINED = Position("me", "updates", 7, [0.25], "epoch 1", [{"at": "epoch 1", "divergence": 0.25}])
+TRAINED = Position("me", "updates", 7, 0.25, "epoch 1", [{"at": "epoch 1", "divergence": 0.25}])
 
 
 @pytest.fixture
@@ -45,7 +45,7 @@ def test_a_training_goes_on_where_it_stood(saved):
 
 def test_without_a_checkpoint_it_starts_anew(tmp_path, capsys):
     session = Session(a=0)
-    assert Checkpoints(tmp_path, session).resume("me") == Position("me", "start", 0, [], "", [])
+    assert Checkpoints(tmp_path, session).resume("me") == Position("me", "start", 0, 0.0, "", [])
     assert session.means() == {"a": 0} and capsys.readouterr().out == ""
 
 

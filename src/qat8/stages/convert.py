@@ -15,6 +15,7 @@ from qat8 import artifacts, cli, datafile, environment, imaging
 from qat8.console import say, step
 from qat8.errors import DataError, VerificationError
 from qat8.models import registry
+from qat8.statistics import wilson_interval
 
 MIN_AGREEMENT = 0.98
 
@@ -26,7 +27,12 @@ def parser(prog: str) -> cli.Parser:
     p.flag("int8-model-save-path", default=None, help="directory to write")
     p.flag("quantized-ops", default="conv2d,pool2d", help="operator types to quantize, by comma")
     p.flag("check-data", default=None, help="data file on which INT8 must name the same classes as QAT")
-    p.flag("min-agreement", type=float, default=MIN_AGREEMENT, help="share of images, with --check-data")
+    p.flag(
+        "min-agreement",
+        type=float,
+        default=MIN_AGREEMENT,
+        help="share of images, with --check-data; refused when the 95 %% interval lies below it",
+    )
     return p
 
 
@@ -103,10 +109,15 @@ def _agreement(qat: Path, int8: Path, data: Path, least: float) -> float:
         _require_same_input(qat, reader)
         reference, candidate = predictor(qat, threads, native=True), predictor(int8, threads)
         pairs = [(reference(x).argmax(1), candidate(x).argmax(1)) for x, _ in reader.batches(20)]
-    share = float(np.mean(np.concatenate([a == b for a, b in pairs])))
-    say(f"  INT8 names the same class as the QAT model on {share:.1%} of {len(reader)} images")
-    if share < least:
-        raise VerificationError(f"INT8 agrees with the QAT model on {share:.1%} of the images", f"{least:.1%} or more")
+    same = np.concatenate([a == b for a, b in pairs]).tolist()
+    share = sum(same) / len(same)
+    low, high = wilson_interval(sum(same), len(same))
+    interval = f"{share:.1%} of {len(same)} images (95 % interval {low:.1%} to {high:.1%})"
+    say(f"  INT8 names the same class as the QAT model on {interval}")
+    # Roundings that fall the other way early in the network grow through it, so images whose two best classes are level
+    # may flip on any CPU: what is refused is a model that lies below the limit with certainty, not with bad luck.
+    if high < least:
+        raise VerificationError(f"INT8 agrees with the QAT model on {interval}", f"{least:.1%} or more")
     return share
 
 

@@ -11,6 +11,7 @@ import os
 import signal
 from collections.abc import Iterable, Iterator
 from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -19,7 +20,7 @@ import numpy as np
 
 from qat8 import artifacts, cli, datafile, imaging, labels
 from qat8.console import Bar, say
-from qat8.errors import DataError, UsageError
+from qat8.errors import DataError, MachineError, UsageError
 from qat8.models import registry
 
 EMBEDDED = artifacts.DATA / "dataset" / "embedded"
@@ -154,6 +155,8 @@ def _decoded(request: Request, paths: list[Path]) -> Iterator[np.ndarray]:
         try:
             for images in _in_order(pool, work, chunks, request.workers * CHUNKS_AHEAD):
                 yield from images
+        except BrokenProcessPool:
+            raise MachineError("a decoding process was killed", next_step="give it memory, or fewer --workers") from None
         except BaseException:
             pool.shutdown(wait=False, cancel_futures=True)
             raise

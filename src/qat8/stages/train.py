@@ -87,7 +87,7 @@ def _images_digest(data_dir: Path) -> str:
     from qat8 import labels
 
     entries = labels.read(data_dir, data_dir / "train_list.txt")
-    sizes = [(str(p.relative_to(data_dir)), label, p.stat().st_size if p.is_file() else -1) for p, label in entries]
+    sizes = [(str(p.relative_to(data_dir)), label, (p.stat().st_size, p.stat().st_mtime_ns) if p.is_file() else None) for p, label in entries]
     return artifacts.fingerprint(sizes)
 
 

@@ -27,7 +27,7 @@ class Position:
     fingerprint: str
     phase: str = "start"
     updates: int = 0
-    best_divergences: list[float] = dataclasses.field(default_factory=list)
+    best_divergence: float = 0.0  # of the state in best.npz; without meaning while best_at is empty
     best_at: str = ""
     history: list[dict] = dataclasses.field(default_factory=list)
 
@@ -55,7 +55,7 @@ class Checkpoints:
     def resume(self, fingerprint: str) -> Position:
         """Load the latest state if it is of this very training and whole; otherwise start anew, and say so."""
         found = self._read(self.latest, fingerprint)
-        if found and found[0].best_divergences and not self._read(self.best, fingerprint):
+        if found and found[0].best_at and not self._read(self.best, fingerprint):
             say(f"{self.best.name}, which the training would end with, cannot be used: starting anew")
             found = None
         return self._load(found) or Position(fingerprint)

@@ -103,24 +103,22 @@ class Trainer:
         self.session.set(self.session.rate, self.session.scheduler())
 
     def _judge(self, what: str) -> None:
-        """Measure the session's state on the validation part; keep it when it is better than the best so far.
+        """Measure the session's state on the validation part; keep it when it is the best so far.
 
-        Better is a mean divergence that is lower by more than its standard error over the images, pair by pair: on few
-        images a smaller number alone is luck, and the earlier state has moved less (the one-standard-error rule of
-        Breiman et al. 1984, Classification and Regression Trees). Top-1 is too coarse to choose by: one image of 20 is
-        5 points, while the divergence uses every output of every image.
+        The best is the one with the lowest mean divergence. Top-1 is too coarse to choose by: one image of 20 is 5
+        points, while the divergence uses every output of every image.
         """
-        score, divergence = self._validate()
-        better = not self.position.best_divergences or improves(self.position.best_divergences, divergence)
+        score = self._validate()
+        better = not self.position.history or score["divergence"] < self.position.best_divergence
         self.position.history.append({"at": what, **score})
         if better:
-            self.position.best_divergences, self.position.best_at = divergence, what
+            self.position.best_divergence, self.position.best_at = score["divergence"], what
             self.checkpoints.keep_best(self.position)
         figures = f"divergence from FP32 {score['divergence']:.4f}, agreement {score['agreement']:.1%}"
         say(f"  {what}: {figures}, top-1 {score['top1']:.1%}{' (best so far)' if better else ''}")
 
-    def _validate(self) -> tuple[dict[str, float], list[float]]:
-        """Over the held-out images: mean KL(FP32 || QAT) in nats, share of equal top-1, top-1; and each image's KL."""
+    def _validate(self) -> dict[str, float]:
+        """Over the held-out images: mean KL(FP32 || QAT) in nats, share of equal top-1, top-1 against the labels."""
         s = self.session
         divergence, agree, right = [], [], []
         for x, label in self.images.plain(self.images.validation, self.config.batch_size):
@@ -130,14 +128,7 @@ class Trainer:
             agree += list(wanted.argmax(1) == got.argmax(1))
             right += list(got.argmax(1) == label[:, 0])
         means = {"divergence": divergence, "agreement": agree, "top1": right}
-        return {**{k: float(np.mean(v)) for k, v in means.items()}, "images": len(agree)}, list(map(float, divergence))
-
-
-def improves(best: list[float], new: list[float]) -> bool:
-    """Whether `new` divergences, of the same images, lie below `best` by more than the mean's standard error."""
-    gain = np.subtract(best, new)
-    error = gain.std(ddof=1) / np.sqrt(len(gain)) if len(gain) > 1 else 0.0
-    return bool(gain.mean() > error)
+        return {**{k: float(np.mean(v)) for k, v in means.items()}, "images": len(agree)}
 
 
 def updates(images: Images, config: TrainConfig) -> int:
