@@ -16,6 +16,6 @@ os.environ.setdefault("TQDM_DISABLE", "1")  # paddleslim's bars, one for each pa
 # Of these packages for their own developers, and in the way of ours.
 warnings.filterwarnings("ignore", category=UserWarning, module=r"(paddle|paddleslim|_distutils_hack)(\.|$)")
 
-import paddle
+import paddle  # noqa: E402  (after what it reads at import)
 
 __all__ = ["paddle"]

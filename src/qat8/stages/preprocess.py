@@ -156,7 +156,8 @@ def _decoded(request: Request, paths: list[Path]) -> Iterator[np.ndarray]:
             for images in _in_order(pool, work, chunks, request.workers * CHUNKS_AHEAD):
                 yield from images
         except BrokenProcessPool:
-            raise MachineError("a decoding process was killed", next_step="give it memory, or fewer --workers") from None
+            hint = "give it memory, or fewer --workers"
+            raise MachineError("a decoding process was killed", next_step=hint) from None
         except BaseException:
             pool.shutdown(wait=False, cancel_futures=True)
             raise
