@@ -89,10 +89,10 @@ def benchmark(c, models="MobileNetV1", fp32_model="", int8_model="", data_file="
         runtime, image=image, cpus=cpus, numa=numa, memory=memory, hosts=hosts)  # fmt: skip
 
 
-@task(help=RUNTIME | {"results": "results file (default: the newest)"})
-def report(c, results="", output_dir="", runtime="local"):
+@task(help=RUNTIME | {"results": "results file (default: the newest)", "beside": "a second run's results file"})
+def report(c, results="", output_dir="", beside="", runtime="local"):
     """Write the report of a results file: Markdown, HTML, CSV, plots; beside the tutorial's tables."""
-    run("report", flags(results=results, output_dir=output_dir), runtime)
+    run("report", flags(results=results, output_dir=output_dir, beside=beside), runtime)
 
 
 @task(help=RUNTIME)

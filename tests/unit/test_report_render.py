@@ -144,3 +144,27 @@ def test_plots_cope_with_a_precision_an_accuracy_and_a_tutorial_that_are_missing
     bare = results.model_copy(update={"runs": [run for run in runs if run.precision == "fp32"], "comparisons": []})
     assert set(plots.files(bare)) == {"speed.png", "speed.svg", "accuracy.png", "accuracy.svg"}
     assert "not measured" in render_markdown(bare)
+
+
+def test_a_second_run_stands_beside_with_its_ranges_and_whether_they_overlap():
+    ours = fixture.make_results(testers=("cpp",))
+    slower = [
+        c.model_copy(update={"speedup": 1.5, "speedup_min": 1.4, "speedup_max": 1.6}) if c.batch_size == 50 else c
+        for c in ours.comparisons
+    ]
+    other = ours.model_copy(update={"run_id": "second", "runtime": "docker", "comparisons": slower})
+    said = render_markdown(ours, other)
+    assert "## Beside run second (docker runtime)" in said
+    assert "The ranges overlap in 2 of 4 configurations that both runs measured." in said
+    table = [
+        line for line in said.splitlines() if line.startswith("| MobileNetV1") and line.endswith(("| yes |", "| no |"))
+    ]
+    assert len(table) == 4 and sum("1.50 (1.40 to 1.60)" in line and line.endswith("| no |") for line in table) == 2
+    assert "Beside run" not in render_markdown(ours)
+    assert "Beside run second" in render_html(ours, other)
+
+
+def test_a_second_run_of_another_machine_is_named():
+    ours = fixture.make_results(testers=("cpp",))
+    machine = ours.environment.model_copy(update={"cpu": {**ours.environment.cpu, "model": "Another CPU"}})
+    assert "another machine: Another CPU" in render_markdown(ours, ours.model_copy(update={"environment": machine}))

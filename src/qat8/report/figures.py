@@ -113,6 +113,22 @@ def tester_rows(results: Results) -> list[TesterRow]:
     return rows
 
 
+def ratio_pairs(results: Results, other: Results) -> list[tuple[SpeedRow, Comparison, Comparison]]:
+    """INT8/FP32 of each configuration that both runs measured: its row in `results`, the ratio there, the other's."""
+    theirs = {(c.model, c.tester, c.threads, c.batch_size): c for c in other.comparisons}
+    pairs = []
+    for row in speed_rows(results):
+        their = theirs.get((row.model, row.tester, row.threads, row.batch_size))
+        if row.comparison and their:
+            pairs.append((row, row.comparison, their))
+    return pairs
+
+
+def overlap(a: Comparison, b: Comparison) -> bool:
+    """Whether the ranges of the paired ratios share a value."""
+    return a.speedup_min <= b.speedup_max and b.speedup_min <= a.speedup_max
+
+
 def whole_run(results: Results, model: str) -> WholeRun | None:
     """None when the model did not run. Runs over fewer images (`--iterations`) are left out."""
     runs = [run for run in results.runs if run.model == model]

@@ -20,16 +20,16 @@ _LATENCY_COLUMNS = ("mean", "p50", "p90", "p99", "min", "max")
 _COMPARISON_COLUMNS = ("speedup", "speedup_min", "speedup_max", "top1_diff", "top5_diff")
 
 
-def render_markdown(results: Results) -> str:
-    return _templates().get_template("report.md.j2").render(view=view.build(results))
+def render_markdown(results: Results, other: Results | None = None) -> str:
+    return _templates().get_template("report.md.j2").render(view=view.build(results, other))
 
 
-def render_html(results: Results) -> str:
+def render_html(results: Results, other: Results | None = None) -> str:
     """A page that needs nothing but itself: styles and plots are inside, no script, no network."""
     from qat8.report import plots
 
     pictures = {"speed": plots.inline_speed(results), "accuracy": plots.inline_accuracy(results)}
-    return _templates().get_template("report.html.j2").render(view=view.build(results), pictures=pictures)
+    return _templates().get_template("report.html.j2").render(view=view.build(results, other), pictures=pictures)
 
 
 def render_csv(results: Results) -> str:

@@ -76,6 +76,26 @@ def speed_beside_tutorial(rows: list[SpeedRow]) -> Table:
     )
 
 
+def beside(results: Results, other: Results) -> Table:
+    """INT8/FP32 of two runs, configuration by configuration, with the ranges over the repetitions."""
+    body = []
+    for row, ours, theirs in figures.ratio_pairs(results, other):
+        cells = [
+            f"{text.ratio(c.speedup)} ({text.ratio(c.speedup_min)} to {text.ratio(c.speedup_max)})"
+            for c in (ours, theirs)
+        ]
+        change = f"{text.signed((theirs.speedup / ours.speedup - 1) * 100, 1)} %"
+        body.append((*_names(row), *cells, change, "yes" if figures.overlap(ours, theirs) else "no"))
+    here, there = f"{results.runtime} {results.run_id}", f"{other.runtime} {other.run_id}"
+    return Table(
+        "INT8/FP32 of two runs: median and range of the paired repetitions",
+        ("Model", "Tester", "Threads", "Batch", here, there, "Change", "Ranges overlap"),
+        body,
+        labels=2,
+        remarks=1,
+    )
+
+
 def testers(rows: list[TesterRow]) -> Table:
     body = []
     for row in rows:

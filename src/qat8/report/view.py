@@ -46,7 +46,8 @@ class View:
     sections: list[Section]
 
 
-def build(results: Results) -> View:
+def build(results: Results, other: Results | None = None) -> View:
+    """`other`: a second run, e.g. of the other runtime, whose ratios stand beside those of `results`."""
     rows = figures.speed_rows(results)
     models = figures.models(results)
     return View(
@@ -60,6 +61,7 @@ def build(results: Results) -> View:
             _speed(rows),
             _accuracy(results),
             _testers(results),
+            *([_beside(results, other)] if other else []),
             Section("validity", "Validity", tables=[tables.validity(results)]),
             Section("environment", "Environment", tables=[tables.environment(results), tables.artifacts(results)]),
             _reproduction(results),
@@ -105,6 +107,16 @@ def _testers(results: Results) -> Section:
     return Section(
         "testers", "C++ against Python", notes=sentences.testers(rows), tables=[tables.testers(rows)] if rows else []
     )
+
+
+def _beside(results: Results, other: Results) -> Section:
+    pairs = figures.ratio_pairs(results, other)
+    shared = sum(figures.overlap(ours, theirs) for _, ours, theirs in pairs)
+    notes = [f"The ranges overlap in {shared} of {text.count(len(pairs), 'configuration')} that both runs measured."]
+    if sentences.cpu(results) != sentences.cpu(other):
+        notes.append(f"The other run is of another machine: {sentences.cpu(other)}.")
+    title = f"Beside run {other.run_id} ({other.runtime} runtime)"
+    return Section("beside", title, notes=notes, tables=[tables.beside(results, other)])
 
 
 def _reproduction(results: Results) -> Section:

@@ -23,6 +23,7 @@ def main(argv: list[str]) -> None:
     if args.files and args.results:
         raise UsageError("results files are given both by position and by --results", "one of the two")
     paths = [Path(path) for path in args.files or args.results or [_newest()]]
+    other = results.load(Path(args.beside)) if args.beside else None
     if args.output_dir and len(paths) > 1:
         raise UsageError(f"--output-dir with {len(paths)} results files", "one file", "one call per file")
     console = Console()
@@ -31,17 +32,21 @@ def main(argv: list[str]) -> None:
         if not measured.runs:
             raise DataError(f"{path} holds no runs", "at least one", "run `inv benchmark` again")
         target = Path(args.output_dir or REPORTS_DIR / measured.run_id)
-        write_report(measured, target)
+        write_report(measured, target, other)
         print_summary(measured, console)
         # Plainly: rich would fold a long path, and a path that is folded cannot be copied.
         print(f"report: {artifacts.shown(target / 'report.html')}")
 
 
-def write_report(measured: results.Results, target: Path) -> None:
-    """Make the whole report in `target`; a report that is there already stays whole until the new one is complete."""
+def write_report(measured: results.Results, target: Path, other: results.Results | None = None) -> None:
+    """Make the whole report in `target`; a report that is there already stays whole until the new one is complete.
+
+    Args:
+        other: a second run whose ratios stand beside those of `measured`.
+    """
     content = {
-        "report.md": render_markdown(measured).encode(),
-        "report.html": render_html(measured).encode(),
+        "report.md": render_markdown(measured, other).encode(),
+        "report.html": render_html(measured, other).encode(),
         "results.csv": render_csv(measured).encode(),
         **plots.files(measured),
     }
@@ -62,6 +67,8 @@ def _parser() -> cli.Parser:
     parser.add_argument("files", nargs="*", help=newest, **options)
     parser.flag("results", nargs="+", help="the same as a flag", **options)
     where = "directory of the report (default: data/reports/RUN_ID)"
+    beside = "a second run, e.g. of the other runtime, whose ratios to set beside these"
+    parser.flag("beside", metavar="RESULTS", default=None, help=beside)
     parser.flag("output-dir", metavar="DIR", default=argparse.SUPPRESS, help=where)
     return parser
 
