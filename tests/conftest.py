@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import tempfile
 from pathlib import Path
 from types import SimpleNamespace
@@ -13,6 +14,10 @@ import pytest
 # Before the first import of qat8, which reads it once.
 _HOME = tempfile.TemporaryDirectory(prefix="qat8-tests-")
 os.environ["QAT8_DATA"] = _HOME.name
+
+# A shell starts what runs in its background with SIGINT ignored, and so would be what the tests start and interrupt.
+if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 REPO = Path(__file__).resolve().parents[1]
 
