@@ -176,6 +176,12 @@ def read_manifest(artifact: Path) -> dict | None:
     return content
 
 
+def preprocessing_of(model: Path) -> dict | None:
+    """The preprocessing that a saved model was trained with, as its manifest says; None where there is no manifest."""
+    manifest = read_manifest(model) or {}
+    return manifest.get("preprocessing") or manifest.get("config", {}).get("preprocessing")
+
+
 def up_to_date(artifact: Path, stage: str, config: dict, inputs: dict[str, str]) -> bool:
     """Whether `artifact` was made by this stage from just these, and its files still are what they were."""
     try:

@@ -249,12 +249,13 @@ def test_interrupted_at_any_phase_and_resumed_it_ends_with_the_same_history_and_
 
 def test_a_saved_qat_model_computes_what_the_test_program_did(opened, images, tmp_path):
     from qat8.prediction import predictor
+    from qat8.saving import save_model
 
     session, config = opened()
     calibration.ranges(session, images, 10, config.batch_size)
     x, _ = next(images.plain(images.train, 4))
     (expected,) = session.run(session.test, {programs.IMAGE: x}, [session.logits])
-    programs.save(
+    save_model(
         programs.convert(session, config), [programs.IMAGE], [session.logits], session.executor, session.scope, tmp_path
     )
     assert predictor(tmp_path, 1, native=True)(x) == pytest.approx(expected, abs=1e-4)

@@ -10,7 +10,7 @@ from qat8 import processes
 from qat8.benchmarking.measure import Measured
 from qat8.benchmarking.plan import PRECISIONS, Cell, Plan
 from qat8.results import Check, Comparison, Latency, Run, SubsetAccuracy, TesterRun
-from qat8.statistics import median, paired_ratios, wilson_interval
+from qat8.statistics import Spread, median, paired_ratios, wilson_interval
 
 MAX_RATIO_SPREAD = 0.2  # largest less smallest paired ratio, over the median: more is not one figure
 
@@ -48,7 +48,7 @@ def comparisons(plan: Plan, measured: Measured) -> list[Comparison]:
     found = []
     for cell in plan.cells():
         fp32, int8 = (measured[cell, p] for p in PRECISIONS)
-        ratio = paired_ratios([r.images_per_second for r in int8], [r.images_per_second for r in fp32])
+        ratio = _ratio(measured, cell)
         record = Comparison(
             model=cell.model,
             tester=cell.tester,
@@ -136,10 +136,11 @@ def _same_accuracy(measured: Measured) -> list[tuple[Cell, bool, str]]:
 
 
 def _spreads(plan: Plan, measured: Measured) -> list[tuple[Cell, bool, str]]:
-    pairs = ((c, *(_speeds(measured[c, p]) for p in PRECISIONS)) for c in plan.cells())
-    ratios = ((cell, paired_ratios(int8, fp32)) for cell, fp32, int8 in pairs)
+    ratios = ((cell, _ratio(measured, cell)) for cell in plan.cells())
     return [(c, r.max - r.min <= MAX_RATIO_SPREAD * r.median, f"{r.min:.2f} to {r.max:.2f}") for c, r in ratios]
 
 
-def _speeds(reps: list[TesterRun]) -> list[float]:
-    return [run.images_per_second for run in reps]
+def _ratio(measured: Measured, cell: Cell) -> Spread:
+    """INT8 over FP32, repetition by repetition."""
+    fp32, int8 = ([run.images_per_second for run in measured[cell, p]] for p in PRECISIONS)
+    return paired_ratios(int8, fp32)

@@ -129,13 +129,3 @@ def _pass_class(unsigned: set[str]):
             return graph if name in self._LEFT_OUT else super()._apply_pass(graph, name, attrs, attr_values)
 
     return FusedQuant2Int8Pass
-
-
-def save(loaded: Loaded, program, directory) -> None:
-    """Write DIRECTORY/model.pdmodel and model.pdiparams. clip_extra=False keeps oneDNN's attributes."""
-    block = program.global_block()
-    with paddle.static.scope_guard(loaded.scope):
-        paddle.static.save_inference_model(
-            str(directory / "model"), [block.var(n) for n in loaded.feeds], [block.var(n) for n in loaded.fetches],
-            loaded.executor, program=program, clip_extra=False,
-        )  # fmt: skip

@@ -51,7 +51,7 @@ def main(argv: list[str], prog: str = "benchmark") -> None:
     if output and not output.parent.is_dir():
         raise UsageError(f"--output: there is no directory {output.parent}")
     if not environment.has_vnni():
-        say("warning: this CPU has no AVX-512 VNNI; the tutorial's gain without it is about 1.5x instead of up to 4x")
+        say(environment.NO_VNNI)
     RESULTS.mkdir(parents=True, exist_ok=True)
     with artifacts.exclusive(RESULTS / "benchmark"):
         _measure(plan, subsets, labels, identity, output)
@@ -88,8 +88,7 @@ def _read_data(plan: planning.Plan):
     for name, directories in plan.models.items():
         for directory in directories.values():
             artifacts.model_files(directory)
-            manifest = artifacts.read_manifest(directory) or {}
-            wanted = manifest.get("preprocessing") or manifest.get("config", {}).get("preprocessing")
+            wanted = artifacts.preprocessing_of(directory)
             if wanted and header.fingerprint and not imaging.same_pixels(wanted, header.fingerprint):
                 raise DataError(
                     f"{plan.data} was preprocessed otherwise than {name} was trained",

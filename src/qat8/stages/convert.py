@@ -54,7 +54,7 @@ def build(source: Path, target: Path, ops: str, check: Path | None, min_agreemen
     """
     program_file, _ = artifacts.model_files(source)
     if not environment.has_vnni():
-        say("warning: this CPU has no AVX-512 VNNI; the tutorial's gain without it is about 1.5x instead of up to 4x")
+        say(environment.NO_VNNI)
     config = {"quantized_ops": ops, "min_agreement": min_agreement if check else None}
     inputs = {"qat_model": artifacts.sha256(source)}
     if check:
@@ -74,20 +74,21 @@ def build(source: Path, target: Path, ops: str, check: Path | None, min_agreemen
             artifacts.write_manifest(
                 directory / "manifest.json", "convert", config, inputs, artifacts.outputs_of(directory), kind="int8",
                 model=carried.get("config", {}).get("model"), agreement_with_qat=agreement,
-                preprocessing=carried.get("config", {}).get("preprocessing"), operators=found.lines(),
+                preprocessing=artifacts.preprocessing_of(source), operators=found.lines(),
             )  # fmt: skip
     say(f"INT8 model: {artifacts.shown(target)}")
 
 
 def _convert(program_file: Path, ops: str, directory: Path):
     from qat8.int8 import inspection, passes
+    from qat8.saving import save_model
 
     asked = passes.op_set(ops)
     loaded = passes.load(str(program_file.with_suffix("")))
     passes.require_qat(loaded, str(program_file.parent))
     before = loaded.types()
     program = passes.convert(loaded, asked)
-    passes.save(loaded, program, directory)
+    save_model(program, loaded.feeds, loaded.fetches, loaded.executor, loaded.scope, directory)
     # Read back: what counts is what is in the file.
     saved = passes.load(str(directory / "model"))
     return inspection.inspect(before, saved.program, asked)
@@ -122,7 +123,7 @@ def _agreement(qat: Path, int8: Path, data: Path, least: float) -> float:
 
 
 def _require_same_input(model: Path, reader: datafile.Reader) -> None:
-    wanted = (artifacts.read_manifest(model) or {}).get("config", {}).get("preprocessing")
+    wanted = artifacts.preprocessing_of(model)
     if wanted and reader.header.fingerprint and not imaging.same_pixels(wanted, reader.header.fingerprint):
         raise DataError(f"{reader.path} was preprocessed for another model", f"{wanted}", "inv preprocess --model=...")
 

@@ -95,6 +95,7 @@ def _images_digest(data_dir: Path) -> str:
 
 
 def _train(model, settings, weights, data_dir, home, qat, described, inputs) -> None:
+    from qat8.saving import save_model
     from qat8.training import images as training_images
     from qat8.training import loop, programs
     from qat8.training.checkpoint import Checkpoints
@@ -119,7 +120,7 @@ def _train(model, settings, weights, data_dir, home, qat, described, inputs) -> 
     say(f"kept: {best.best_at}")
     with artifacts.atomic_directory(qat) as directory:
         program = programs.convert(session, settings)
-        programs.save(program, [programs.IMAGE], [session.logits], session.executor, session.scope, directory)
+        save_model(program, [programs.IMAGE], [session.logits], session.executor, session.scope, directory)
         artifacts.write_manifest(
             directory / "manifest.json", "train", described, inputs, artifacts.outputs_of(directory), kind="qat",
             training={k: v for k, v in asdict(trainer.position).items() if k in ("updates", "best_at", "history")},
@@ -128,6 +129,7 @@ def _train(model, settings, weights, data_dir, home, qat, described, inputs) -> 
 
 
 def _save_fp32(session, target: Path, described: dict, inputs: dict) -> None:
+    from qat8.saving import save_model
     from qat8.training import programs
 
     config = {k: described[k] for k in ("model", "preprocessing")}
@@ -137,7 +139,7 @@ def _save_fp32(session, target: Path, described: dict, inputs: dict) -> None:
             return
         with artifacts.atomic_directory(target) as directory:
             fp32 = session.fp32
-            programs.save(fp32.program, [programs.IMAGE], [fp32.logits], session.executor, session.reference, directory)
+            save_model(fp32.program, [programs.IMAGE], [fp32.logits], session.executor, session.reference, directory)
             outputs = artifacts.outputs_of(directory)
             artifacts.write_manifest(directory / "manifest.json", "train", config, inputs, outputs, kind="fp32")
     say(f"FP32 model: {artifacts.shown(target)}")

@@ -196,14 +196,3 @@ def load_weights(session: Session, state: dict[str, np.ndarray]) -> None:
     for name, variable in session.fp32.names.items():
         session.set(variable, state[name])
         session.set(variable, state[name], session.reference)
-
-
-def save(program, feeds: list[str], fetches: list[str], executor, scope, directory) -> None:
-    """Write DIRECTORY/model.pdmodel and model.pdiparams."""
-    block = program.global_block()
-    with paddle.static.scope_guard(scope):
-        # clip_extra=False: oneDNN's attributes are "extra" and would be stripped.
-        paddle.static.save_inference_model(
-            str(directory / "model"), [block.var(n) for n in feeds], [block.var(n) for n in fetches], executor,
-            program=program, clip_extra=False,
-        )  # fmt: skip
