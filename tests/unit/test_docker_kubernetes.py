@@ -1,3 +1,4 @@
+import kubernetes_validate
 import pytest
 import yaml
 
@@ -37,9 +38,16 @@ def test_other_flags_are_the_benchmarks(manifest):
     assert "nodeSelector" not in pod
 
 
-def test_the_manifest_fits_the_schema_of_kubernetes(manifest):
-    validator = pytest.importorskip("kubernetes_validate", reason="kubernetes-validate (the schemas) is absent")
-    validator.validate({**manifest(), "metadata": {"name": "x"}}, "1.28", strict=True)
+@pytest.mark.parametrize("version", ["1.28", "1.37"])
+def test_the_manifest_fits_the_schema_of_kubernetes(manifest, version):
+    kubernetes_validate.validate({**manifest(), "metadata": {"name": "x"}}, version, strict=True)
+
+
+def test_the_schema_refuses_what_kubernetes_does_not_know(manifest):
+    wrong = manifest()
+    wrong["spec"]["template"]["spec"]["containers"][0]["resource"] = {}
+    with pytest.raises(kubernetes_validate.ValidationError, match="resource"):
+        kubernetes_validate.validate(wrong, "1.28", strict=True)
 
 
 @pytest.mark.parametrize(

@@ -8,6 +8,7 @@ import json
 import stat
 import tarfile
 from collections.abc import Iterator
+from urllib.parse import quote
 
 import docker
 
@@ -21,25 +22,41 @@ DEBIAN_LIST = ["dpkg-query", "--show", "--showformat=${Package}\t${Version}\t${A
 
 
 def sbom(client: docker.DockerClient, tag: str) -> dict:
-    """A CycloneDX 1.5 document of the image's Debian and Python packages, from their own package lists."""
+    """A CycloneDX 1.5 document of the image's Debian and Python packages, from their own package lists.
+
+    What the image was built of and from which commits stands in its labels, which become properties.
+    """
     image = client.images.get(tag)
     run = {"remove": True, "network_mode": "none", "read_only": True}
     debian = [line.split("\t") for line in client.containers.run(tag, DEBIAN_LIST, **run).decode().splitlines()]
     python = json.loads(client.containers.run(tag, ["python", "-c", PYTHON_LIST], **run))
     components = [
-        {"type": "library", "name": name, "version": version, "purl": f"pkg:deb/debian/{name}@{version}?arch={arch}"}
+        {
+            "type": "library",
+            "name": name,
+            "version": version,
+            "purl": _purl("deb/debian", name, version) + f"?arch={arch}",
+        }
         for name, version, arch in debian
     ]
     for name, version, licence in python:
         named = {"licenses": [{"license": {"name": licence.splitlines()[0][:200]}}]} if licence.strip() else {}
-        purl = f"pkg:pypi/{name.lower().replace('_', '-')}@{version}"
+        purl = _purl("pypi", name.lower().replace("_", "-"), version)
         components.append({"type": "library", "name": name, "version": version, "purl": purl, **named})
+    labels = [
+        {"name": name, "value": value} for name, value in sorted(image.labels.items()) if name.startswith("qat8.")
+    ]
     return {
         "bomFormat": "CycloneDX", "specVersion": "1.5", "version": 1,
         "metadata": {"tools": {"components": [{"type": "application", "name": "qat8", "version": __version__}]},
-                     "component": {"type": "container", "name": tag, "version": image.id}},
+                     "component": {"type": "container", "name": tag, "version": image.id, "properties": labels}},
         "components": components,
     }  # fmt: skip
+
+
+def _purl(kind: str, name: str, version: str) -> str:
+    """A package URL; what could be taken for one of its separators is percent-encoded, but not a colon (purl-spec)."""
+    return f"pkg:{kind}/{quote(name, safe=':')}@{quote(version, safe=':')}"
 
 
 class _Stream(io.RawIOBase):

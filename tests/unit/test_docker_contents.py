@@ -1,0 +1,58 @@
+"""The bill of materials, against CycloneDX's own schema; no engine is needed."""
+
+import json
+from types import SimpleNamespace
+
+import pytest
+from cyclonedx.schema import SchemaVersion
+from cyclonedx.validation.json import JsonStrictValidator
+from packageurl import PackageURL
+
+from qat8.containers import contents
+
+DEBIAN = "libgomp1\t12.2.0-14+deb12u1\tamd64\nlibstdc++6\t12.2.0-14+deb12u1\tamd64\nutil-linux\t1:2.38.1-5\tall\n"
+PYTHON = [["paddlepaddle", "2.6.2", "Apache Software License"], ["Odd_Name", "1!2.0+local", ""],
+          ["numpy", "1.26.4", "BSD 3-Clause\nand a page of it"]]  # fmt: skip
+
+
+@pytest.fixture
+def bom():
+    def run(tag, command, **_):
+        return (DEBIAN if command[0] == "dpkg-query" else json.dumps(PYTHON)).encode()
+
+    image = SimpleNamespace(id="sha256:" + "a" * 64, labels={"qat8.base": "debian:x", "other": "1"})
+    client = SimpleNamespace(images=SimpleNamespace(get=lambda tag: image), containers=SimpleNamespace(run=run))
+    return contents.sbom(client, "qat8:wheel")
+
+
+def fault(document):
+    return JsonStrictValidator(SchemaVersion.V1_5).validate_str(json.dumps(document))
+
+
+def test_it_fits_the_schema_of_cyclonedx(bom):
+    assert fault(bom) is None
+    assert fault(bom | {"bomFormat": "Other"}) is not None
+    assert fault(bom | {"components": [{"name": "no type"}]}) is not None
+
+
+def test_every_package_has_a_version_and_a_package_url(bom):
+    purls = {c["purl"]: c["version"] for c in bom["components"]}
+    assert purls == {
+        "pkg:deb/debian/libgomp1@12.2.0-14%2Bdeb12u1?arch=amd64": "12.2.0-14+deb12u1",
+        "pkg:deb/debian/libstdc%2B%2B6@12.2.0-14%2Bdeb12u1?arch=amd64": "12.2.0-14+deb12u1",
+        "pkg:deb/debian/util-linux@1:2.38.1-5?arch=all": "1:2.38.1-5",
+        "pkg:pypi/paddlepaddle@2.6.2": "2.6.2",
+        "pkg:pypi/odd-name@1%212.0%2Blocal": "1!2.0+local",
+        "pkg:pypi/numpy@1.26.4": "1.26.4",
+    }
+
+
+def test_the_package_urls_are_those_of_the_reference_implementation(bom):
+    for component in bom["components"]:
+        assert PackageURL.from_string(component["purl"]).to_string() == component["purl"]
+
+
+def test_the_licence_is_its_first_line_and_the_images_labels_are_properties(bom):
+    [numpy] = [c for c in bom["components"] if c["name"] == "numpy"]
+    assert numpy["licenses"] == [{"license": {"name": "BSD 3-Clause"}}]
+    assert bom["metadata"]["component"]["properties"] == [{"name": "qat8.base", "value": "debian:x"}]
