@@ -7,6 +7,7 @@
 #include <cmath>
 #include <cstdlib>
 #include <functional>
+#include <set>
 #include <vector>
 
 #include "errors.h"
@@ -30,7 +31,7 @@ bool ParseInt(const std::string& text, int* value) {
 }
 
 // strtod also takes spaces, hexadecimal, "inf" and "nan"; a decimal number holds none of their letters.
-bool ParseSeconds(const std::string& text, double* value) {
+bool ParseTime(const std::string& text, double* value) {
   if (text.empty() || text.find_first_not_of("0123456789.eE+-") != std::string::npos) return false;
   char* stop = nullptr;
   *value = std::strtod(text.c_str(), &stop);
@@ -52,11 +53,23 @@ Spec IntFlag(const std::string& name, int Flags::*field, int least, int most, co
           }};
 }
 
-Spec SecondsFlag(const std::string& name, double Flags::*field, const std::string& help) {
-  return {name, "0", help, [=](Flags& f, const std::string& v) {
+Spec TimeFlag(const std::string& name, double Flags::*field, const char* unit, const std::string& help) {
+  std::string fallback = std::to_string(Flags().*field);
+  fallback.erase(fallback.find_last_not_of('0') + 1);
+  if (fallback.back() == '.') fallback.pop_back();
+  return {name, fallback, help, [=](Flags& f, const std::string& v) {
             double value = 0;
-            if (!ParseSeconds(v, &value)) Fail("--" + name + ": '" + v + "' is not a number of seconds from 0");
+            if (!ParseTime(v, &value)) Fail("--" + name + ": '" + v + "' is not a number of " + unit + " from 0");
             f.*field = value;
+          }};
+}
+
+Spec ScenarioFlag(const std::string& help) {
+  return {"scenario", "", help, [=](Flags& f, const std::string& v) {
+            if (v != "single-stream" && v != "offline" && v != "server") {
+              Fail("--scenario: '" + v + "' is none of single-stream, offline, server");
+            }
+            f.scenario = v;
           }};
 }
 
@@ -84,10 +97,19 @@ const std::vector<Spec>& Specs() {
                "the model takes image and label and computes top-1 and top-5 as outputs 1 and 2"),
       BoolFlag("use_profile", &Flags::use_profile, "print a table of operators (built with -DUSE_PROFILER=ON)"),
       TextFlag("json", &Flags::json, "write the result to this file"),
-      SecondsFlag("min_seconds", &Flags::min_seconds,
-                  "after the file go on over its full batches, for speed alone, until this much time was measured"),
+      TimeFlag("min_seconds", &Flags::min_seconds, "seconds",
+               "after the file go on over its full batches, for speed alone, until this much time was measured"),
       IntFlag("data_dim", &Flags::data_dim, 1, 4096, "side of the images in a file of the raw layout"),
       BoolFlag("int8_online", &Flags::int8_online, "INT8 from the QAT float model: let the predictor quantize it"),
+      ScenarioFlag("single-stream, offline or server: speed alone, as MLPerf inference defines them"),
+      TimeFlag("duration", &Flags::duration, "seconds", "of a scenario, in server of each probe: at least so long"),
+      IntFlag("min_queries", &Flags::min_queries, 0, INT_MAX,
+              "of a scenario, in server of each probe: at least so many; 0: 1 offline, else 1024"),
+      TimeFlag("target_latency_ms", &Flags::target_latency_ms, "milliseconds", "server: what p99 must not exceed"),
+      IntFlag("seed", &Flags::seed, 0, INT_MAX, "of the arrivals and of the order of the images"),
+      TextFlag("latencies_file", &Flags::latencies_file, "write the raw times of a scenario's queries to this file"),
+      BoolFlag("barrier", &Flags::barrier,
+               "after the warm-up of a scenario print 'ready' and wait for a line on standard input: when to start"),
       BoolFlag("help", &Flags::help, "print this"),
   };
   return specs;
@@ -102,15 +124,40 @@ const Spec& Find(std::string name) {
   Fail("unrecognized flag --" + shown);
 }
 
+// A flag that would do nothing is an error: the user thinks that it does something.
+void CheckScenario(const std::set<std::string>& given, Flags* flags) {
+  const auto refuse = [&](std::vector<std::string> names, const std::string& why) {
+    for (const std::string& name : names) {
+      if (given.count(name)) Fail("--" + name + " " + why);
+    }
+  };
+  const std::string& scenario = flags->scenario;
+  if (scenario.empty()) {
+    refuse({"duration", "min_queries", "target_latency_ms", "seed", "latencies_file", "barrier"}, "without --scenario");
+    return;
+  }
+  refuse({"iterations", "min_seconds"}, "with --scenario: use --duration and --min_queries");
+  refuse({"use_profile"}, "with --scenario: profile without it");
+  if (scenario == "offline") refuse({"seed"}, "with --scenario=offline, in which nothing is random");
+  if (scenario != "server") refuse({"target_latency_ms"}, "without --scenario=server");
+  if (scenario == "server" && flags->target_latency_ms <= 0) {
+    Fail("--scenario=server needs --target_latency_ms, what p99 must not exceed (MLPerf's for ResNet50 is 15)");
+  }
+  if (scenario != "offline" && !given.count("batch_size")) flags->batch_size = 1;  // a query of MLPerf's is one image
+  if (flags->min_queries == 0) flags->min_queries = scenario == "offline" ? 1 : 1024;
+}
+
 }  // namespace
 
 Flags ParseFlags(int argc, char** argv) {
   Flags flags;
+  std::set<std::string> given;
   for (int i = 1; i < argc; ++i) {
     const std::string argument = argv[i];
     if (argument.rfind("--", 0) != 0) Fail("unrecognized argument '" + argument + "'");
     const std::size_t equals = argument.find('=');
     const Spec& spec = Find(argument.substr(2, equals == std::string::npos ? equals : equals - 2));
+    given.insert(spec.name);
     const bool value_follows = i + 1 < argc && std::string(argv[i + 1]).rfind("--", 0) != 0;
     if (equals != std::string::npos) {
       spec.set(flags, argument.substr(equals + 1));
@@ -125,6 +172,7 @@ Flags ParseFlags(int argc, char** argv) {
   if (flags.help) return flags;
   if (flags.infer_model.empty()) Fail("--infer_model is missing: the directory of the model");
   if (flags.infer_data.empty()) Fail("--infer_data is missing: the binary data file");
+  CheckScenario(given, &flags);
   return flags;
 }
 

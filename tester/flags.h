@@ -1,4 +1,5 @@
-// The command line: the tutorial's eight flags with its defaults, and ours.
+// The command line: the tutorial's eight flags with its defaults, and ours. Those of the scenarios are the C++ tester's
+// alone.
 #pragma once
 
 #include <string>
@@ -16,6 +17,13 @@ struct Flags {
   double min_seconds = 0;
   int data_dim = 224;
   bool int8_online = false;
+  std::string scenario;  // "", single-stream, offline, server
+  double duration = 10;
+  int min_queries = 0;  // never 0 after ParseFlags
+  double target_latency_ms = 0;
+  int seed = 1;
+  std::string latencies_file;
+  bool barrier = false;
   bool help = false;
 };
 

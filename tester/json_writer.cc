@@ -70,15 +70,15 @@ std::string JsonArray(const std::vector<int>& values) {
   return Array(values, [](int v) { return std::to_string(v); });
 }
 
-void CheckWritable(const std::string& path) {
+void CheckWritable(const std::string& flag, const std::string& path) {
   const std::size_t slash = path.rfind('/');
   const std::string dir = slash == std::string::npos ? "." : path.substr(0, slash + 1);
   struct stat status {};
   if (stat(path.c_str(), &status) == 0 && S_ISDIR(status.st_mode)) {
-    throw Error(kUsageError, "--json: " + path + " is a directory", "a file's name");
+    throw Error(kUsageError, flag + ": " + path + " is a directory", "a file's name");
   }
   if (stat(dir.c_str(), &status) != 0 || !S_ISDIR(status.st_mode)) {
-    throw Error(kUsageError, "--json: there is no directory " + dir, "a file in an existing directory");
+    throw Error(kUsageError, flag + ": there is no directory " + dir, "a file in an existing directory");
   }
   if (access(dir.c_str(), W_OK) != 0) Fail(dir, errno);
 }

@@ -26,5 +26,5 @@ std::string JsonArray(const std::vector<int>& values);
 // Writes a temporary file beside `path`, syncs it and renames it: `path` holds the old text or the new one, never half.
 void WriteFileAtomically(const std::string& path, const std::string& text);
 
-// A result that cannot be written is an error before the measurement, not after it.
-void CheckWritable(const std::string& path);
+// A result that cannot be written is an error before the measurement, not after it; `flag` is the one that named it.
+void CheckWritable(const std::string& flag, const std::string& path);

@@ -8,12 +8,15 @@
 #include "errors.h"
 #include "flags.h"
 #include "json_writer.h"
+#include "latency_file.h"
 #include "measure.h"
 #include "paddle_error.h"
 #include "predictor.h"
 #include "process_info.h"
 #include "profile.h"
 #include "report.h"
+#include "scenario.h"
+#include "scenario_report.h"
 #include "signals.h"
 
 namespace {
@@ -27,7 +30,8 @@ int Fail(const std::string& line, int code) {
 void Main(const Flags& flags) {
   Setting setting;
   setting.affinity = AllowedCpus();
-  if (!flags.json.empty()) CheckWritable(flags.json);
+  if (!flags.json.empty()) CheckWritable("--json", flags.json);
+  if (!flags.latencies_file.empty()) CheckWritable("--latencies_file", flags.latencies_file);
   Profiler profiler(flags.use_profile);
   DataFile data(flags.infer_data, flags.data_dim);
   setting.fingerprint = data.fingerprint();
@@ -38,6 +42,15 @@ void Main(const Flags& flags) {
   Predictor predictor(flags, data.height(), data.width());
   setting.init_ms = std::chrono::duration<double, std::milli>(std::chrono::steady_clock::now() - start).count();
   profiler.Collect(false);
+  if (!flags.scenario.empty()) {
+    const ScenarioRun run = RunScenario(flags, &data, &predictor);
+    PrintScenario(flags, run);
+    if (!flags.latencies_file.empty()) {
+      WriteFileAtomically(flags.latencies_file, LatencyFile(static_cast<int>(run.images_per_query), run.queries));
+    }
+    if (!flags.json.empty()) WriteFileAtomically(flags.json, ScenarioJson(flags, setting, run));
+    return;
+  }
   const Measurement measurement = Measure(flags, &data, &predictor, &profiler);
   profiler.Stop();
 
