@@ -26,9 +26,10 @@ start() {
   mkdir -p "$directory"
   rm -f "$directory/docker.pid" "$directory/docker.sock"
   # No bridge and no firewall rules: containers have no network, or the host's. That needs no rights beyond root's.
-  setsid "$daemon" --host "$DOCKER_HOST" --data-root "$directory/root" --exec-root "$directory/exec" \
+  # Nor does it get the caller's open files: a lock among them would be held for as long as the engine runs.
+  (for file in /proc/self/fd/*; do ((${file##*/} <= 2)) || eval "exec ${file##*/}>&-"; done; exec setsid "$daemon" --host "$DOCKER_HOST" --data-root "$directory/root" --exec-root "$directory/exec" \
     --pidfile "$directory/docker.pid" --bridge=none --iptables=false --ip6tables=false --ip-forward=false \
-    --ip-masq=false --userland-proxy=false >"$directory/dockerd.log" 2>&1 </dev/null &
+    --ip-masq=false --userland-proxy=false >"$directory/dockerd.log" 2>&1 </dev/null) &
   local started=$!
   for _ in $(seq 150); do
     answers && { echo "up: DOCKER_HOST=$DOCKER_HOST"; return; }

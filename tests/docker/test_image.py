@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import http.server
 import json
 import os
+import pty
 import re
+import select
 import shutil
 import subprocess
 import sys
+import threading
 import time
+from typing import ClassVar
 
 import pytest
 from cyclonedx.schema import SchemaVersion
@@ -50,6 +55,79 @@ def test_a_shell_has_the_rights_of_a_stages_container(wheel_image, inv, ours):
     assert str(os.getuid()) in lines and "lo" in lines and "eth0" not in lines and "/opt/qat8/.venv/bin/python" in lines
     assert "Read-only file system" in done.err and (artifacts.DATA / "from-shell").is_file()
     assert ours() == []
+
+
+def test_a_shell_on_a_terminal_prompts_passes_its_exit_code_and_leaves_nothing(wheel_image, inv, ours, repo):
+    pid, terminal = pty.fork()
+    if pid == 0:
+        os.chdir(repo)
+        program = os.path.join(os.path.dirname(sys.executable), "inv")
+        os.execv(program, [program, "shell"])
+    seen = wait_for(terminal, rb"[$#] $")
+    assert len(ours()) == 1
+    os.write(terminal, b"test -t 0 && test -t 1 && echo it is a $((6 * 7)) terminal; exit 3\n")
+    seen += wait_for(terminal, None)
+    assert b"it is a 42 terminal" in seen, seen
+    assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 3
+    assert ours() == []
+
+
+def wait_for(terminal: int, pattern: bytes | None) -> bytes:
+    """What comes, until it ends in the pattern; without one, until the other end is closed."""
+    seen, deadline = b"", time.monotonic() + 60
+    while time.monotonic() < deadline and not (pattern and re.search(pattern, seen)):
+        if select.select([terminal], [], [], 1)[0]:
+            try:
+                seen += os.read(terminal, 4096)
+            except OSError:  # EIO: closed
+                return seen
+    assert pattern and re.search(pattern, seen), seen
+    return seen
+
+
+class Mirror(http.server.BaseHTTPRequestHandler):
+    """Stands for a dated snapshot: sends apt on to the mirror that this machine uses."""
+
+    asked: ClassVar[list[str]] = []
+
+    def do_GET(self):
+        self.asked.append(self.path)
+        self.send_response(302)
+        self.send_header("Location", self.path.replace("/20260101T000000Z/", mirror(), 1))
+        self.end_headers()
+
+    def log_message(self, *_):
+        pass
+
+
+def mirror() -> str:
+    listed = ["apt-get", "indextargets", "--format", "$(RELEASE) $(REPO_URI)", "Created-By: Packages"]
+    lines = subprocess.run(listed, capture_output=True, text=True, check=True).stdout.splitlines()
+    return next(line.split()[1] for line in lines if line.startswith("bookworm "))
+
+
+def test_a_dated_snapshot_is_where_apt_reads_when_one_is_named(engine_url, repo, tmp_path, client):
+    """Every index and package comes by way of the snapshot's URI: the file of sources names nothing else."""
+    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Mirror)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    snapshot = f"http://127.0.0.1:{server.server_port}/20260101T000000Z/"
+    arguments = {"BASE_IMAGE": "qat8-base:bookworm", "RUN_PACKAGES": "hello", "APT_SNAPSHOT": snapshot}
+    try:
+        build.run(repo / "docker" / "Dockerfile.wheel", "qat8:snapshot", arguments, {}, tmp_path / "log", target="run")
+        script = "cat /etc/apt/sources.list; ls /etc/apt/sources.list.d; dpkg-query -W hello"
+        said = client.containers.run("qat8:snapshot", ["sh", "-c", script], remove=True, network_mode="none").decode()
+    finally:
+        server.shutdown()
+        if client.images.list("qat8:snapshot"):
+            client.images.remove("qat8:snapshot", force=True)
+    assert said.splitlines()[0] == f"deb [check-valid-until=no] {snapshot} bookworm main"
+    assert len(said.splitlines()) == 2 and said.splitlines()[1].startswith("hello")
+    assert any(path.startswith("/20260101T000000Z/pool/main/h/hello/") for path in Mirror.asked)
+
+
+def test_a_snapshot_without_a_date_is_refused_before_anything_is_built(inv):
+    done = inv("build.image", "--apt-snapshot=http://mirror/debian")
+    assert done.code == 2 and "ends in a date, YYYYMMDDTHHMMSSZ" in done.errors[0]
 
 
 @pytest.fixture

@@ -120,6 +120,19 @@ def test_the_image_names_the_commit_that_it_was_built_from(image, upstream, clie
     assert upstream.commit in image.out
     labels = client.images.get(TAG).labels
     assert labels["qat8.paddle.ref"] == "v2.6.2" and labels["qat8.paddle.git"] == upstream.url("paddle")
+    assert labels["qat8.paddle.commit"] == upstream.commit
+    told = f"Paddle v2.6.2 is not pinned, because it comes from another place than upstream: commit {upstream.commit}"
+    assert told in image.out
+
+
+def test_the_bill_of_materials_records_the_commits(image, upstream):
+    from qat8.artifacts import DATA
+
+    bom = json.loads((DATA / "images" / f"{TAG.replace(':', '-')}.cdx.json").read_text())
+    properties = {p["name"]: p["value"] for p in bom["metadata"]["component"]["properties"]}
+    assert properties["qat8.paddle.commit"] == upstream.commit
+    assert properties["qat8.slim.commit"] == git(upstream.root / "slim", "rev-parse", "v2.6.0")
+    assert properties["qat8.apt"] == "the base image's own sources"
 
 
 def test_the_tester_in_it_is_compiled_against_the_distribution_that_was_built(image, client):

@@ -81,15 +81,21 @@ def repository(tmp_path):
 
 def test_a_ref_is_a_commit_also_when_an_annotated_tag_names_it(repository):
     head = repository.git("rev-parse", "HEAD")
-    assert upstream.commit(repository.url, "v1") == upstream.commit(repository.url, "develop") == head
+    assert upstream.resolve(repository.url, ["v1"]) == ("v1", head)
+    assert upstream.resolve(repository.url, ["develop"]) == ("develop", head)
     repository.git("commit", "--quiet", "--allow-empty", "--message=two")
-    assert upstream.commit(repository.url, "develop") != head
+    assert upstream.resolve(repository.url, ["develop"]) != ("develop", head)
+
+
+def test_the_first_name_that_the_repository_has_is_taken(repository):
+    head = repository.git("rev-parse", "HEAD")
+    assert upstream.resolve(repository.url, ["absent", "v1", "develop"]) == ("v1", head)
 
 
 def test_what_cannot_be_asked_has_no_commit(repository):
-    assert upstream.commit(repository.url, "absent") == ""
-    assert upstream.commit("file:///absent", "v1") == ""
-    assert upstream.commit("tarball.tar.gz", "v1") == ""
+    assert upstream.resolve(repository.url, ["absent", "gone"]) == ("absent", "")
+    assert upstream.resolve("file:///absent", ["v1"]) == ("v1", "")
+    assert upstream.resolve("paddle.tar.gz", ["v1"]) == ("v1", "")
 
 
 def test_an_origin_is_a_url_or_a_file(tmp_path, monkeypatch):

@@ -26,6 +26,11 @@ def test_the_tutorials_flags_are_all_there(repo):
     assert flags == [f"-D{flag}" for flag in tutorial]
 
 
+def test_what_is_not_pinned_says_why():
+    for ref in images.load().source.refs.values():
+        assert (ref.commit and ref.slim_commit) or len(ref.unpinned) > 20
+
+
 def test_an_unknown_ref_names_the_known_ones():
     with pytest.raises(UsageError) as e:
         images.load().ref("2.0beta")
@@ -43,6 +48,8 @@ def test_an_unknown_ref_names_the_known_ones():
         ("@sha256:7b", "@sha256:", "base.image"),
         ('"-DWITH_GPU=OFF"', '"-DWITH_GPU=OFF;reboot"', "source.cmake_flags"),
         ("schema = 1", "schema = ", "images.toml: "),
+        ('unpinned = "the branch of today, by intent"', "", "`unpinned` says why a commit is empty"),
+        ('apt_snapshot = ""', 'apt_snapshot = "http://mirror/debian"', "base.apt_snapshot"),
     ],
 )
 def test_a_pin_that_does_not_fit_is_named(tmp_path, old, new, where):

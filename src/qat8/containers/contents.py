@@ -21,10 +21,10 @@ PYTHON_LIST = (
 DEBIAN_LIST = ["dpkg-query", "--show", "--showformat=${Package}\t${Version}\t${Architecture}\n"]
 
 
-def sbom(client: docker.DockerClient, tag: str) -> dict:
+def sbom(client: docker.DockerClient, tag: str, more: dict[str, str] | None = None) -> dict:
     """A CycloneDX 1.5 document of the image's Debian and Python packages, from their own package lists.
 
-    What the image was built of and from which commits stands in its labels, which become properties.
+    What the image was built of and from which commits stands in its labels, which become properties, and in `more`.
     """
     image = client.images.get(tag)
     run = {"remove": True, "network_mode": "none", "read_only": True}
@@ -43,9 +43,8 @@ def sbom(client: docker.DockerClient, tag: str) -> dict:
         named = {"licenses": [{"license": {"name": licence.splitlines()[0][:200]}}]} if licence.strip() else {}
         purl = _purl("pypi", name.lower().replace("_", "-"), version)
         components.append({"type": "library", "name": name, "version": version, "purl": purl, **named})
-    labels = [
-        {"name": name, "value": value} for name, value in sorted(image.labels.items()) if name.startswith("qat8.")
-    ]
+    known = {name: value for name, value in image.labels.items() if name.startswith("qat8.")} | (more or {})
+    labels = [{"name": name, "value": value} for name, value in sorted(known.items())]
     return {
         "bomFormat": "CycloneDX", "specVersion": "1.5", "version": 1,
         "metadata": {"tools": {"components": [{"type": "application", "name": "qat8", "version": __version__}]},

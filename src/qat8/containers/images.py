@@ -16,6 +16,8 @@ from qat8.errors import DataError, UsageError
 FILE = REPOSITORY / "docker" / "images.toml"
 WHEEL_TAG, SOURCE_TAG = "qat8:wheel", "qat8:source"
 Package = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9.+-]+$")]  # they are words of an apt-get command line
+Commit = Annotated[str, Field(pattern=r"^([0-9a-f]{40})?$")]
+SNAPSHOT = r"https?://\S+/\d{8}T\d{6}Z/?"
 Flag = Annotated[str, Field(pattern=r"^-D\w+=[\w./-]*$")]
 
 
@@ -28,7 +30,7 @@ class Base(_Section):
     local: str = Field(min_length=1)
     python: str
     compiler: str
-    apt_snapshot: str
+    apt_snapshot: str = Field(pattern=f"^({SNAPSHOT})?$")
     run_packages: list[Package] = Field(min_length=1)
     build_packages: list[Package] = Field(min_length=1)
     source_packages: list[Package] = Field(min_length=1)
@@ -43,13 +45,22 @@ class Wheel(_Section):
 class Ref(_Section):
     """What a ref of Paddle calls its inference distribution, and what is changed in it."""
 
-    commit: str = Field(pattern=r"^([0-9a-f]{40})?$")
+    commit: Commit
+    names: list[str] = []
+    unpinned: str = ""
     install_flag: str = Field(pattern=r"^[A-Z_]+$")
     install_dir: str
     library: str = Field(pattern=r"^lib\w+\.so$")
     slim_ref: str
+    slim_commit: Commit
     extra_flags: list[Flag] = []
     patches: list[Annotated[str, Field(pattern=r"^[\w.-]+\.patch$")]] = []
+
+    @model_validator(mode="after")
+    def _what_is_not_pinned_says_why(self) -> Ref:
+        if bool(self.commit and self.slim_commit) == bool(self.unpinned):
+            raise ValueError("`unpinned` says why a commit is empty, and stands there only then")
+        return self
 
 
 class Source(_Section):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 import subprocess
+from collections.abc import Sequence
 from pathlib import Path
 
 from qat8 import artifacts
@@ -35,20 +36,26 @@ def origin(text: str) -> str:
     return path.name
 
 
-def commit(source: str, ref: str) -> str:
-    """The commit that a ref is now, so that a branch that moved is not taken from the build's cache.
+def resolve(source: str, names: Sequence[str]) -> tuple[str, str]:
+    """The first of these names of a ref that the source has, and the commit that it is now, so that a branch that moved
+    is not taken from the build's cache.
 
-    Empty where it cannot be told (a tarball, no git, no answer): then the build's own fetch says what is wrong.
+    The first name and no commit where it cannot be told (a tarball, no git, no answer, no such ref): then the build's
+    own fetch says what is wrong.
     """
-    if not is_url(source):
-        return ""
-    command = ["git", "ls-remote", source, f"refs/heads/{ref}", f"refs/tags/{ref}", f"refs/tags/{ref}^{{}}"]
+    found = _refs(source, names) if is_url(source) else {}
+    for name in names:
+        for ref in (f"refs/tags/{name}^{{}}", f"refs/tags/{name}", f"refs/heads/{name}"):  # ^{}: an annotated tag's
+            if ref in found:
+                return name, found[ref]
+    return names[0], ""
+
+
+def _refs(source: str, names: Sequence[str]) -> dict[str, str]:
+    asked = [ref for n in names for ref in (f"refs/heads/{n}", f"refs/tags/{n}", f"refs/tags/{n}^{{}}")]
     try:
-        done = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=SECONDS)
+        done = subprocess.run(["git", "ls-remote", source, *asked], stdin=subprocess.DEVNULL, capture_output=True,
+                              text=True, timeout=SECONDS)  # fmt: skip
     except (OSError, subprocess.TimeoutExpired):
-        return ""
-    found = dict(line.split("\t")[::-1] for line in done.stdout.splitlines() if "\t" in line)
-    for name in (f"refs/tags/{ref}^{{}}", f"refs/tags/{ref}", f"refs/heads/{ref}"):  # ^{}: what an annotated tag names
-        if name in found:
-            return found[name]
-    return ""
+        return {}
+    return dict(line.split("\t")[::-1] for line in done.stdout.splitlines() if "\t" in line)

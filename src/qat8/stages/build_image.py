@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 import sys
 import time
@@ -27,6 +28,9 @@ def main(argv: list[str]) -> None:
              if getattr(args, n.replace("-", "_"))]  # fmt: skip
     if given and not args.source:
         raise UsageError(f"{', '.join(given)} without --source", "inv build.image --source")
+    snapshot = args.apt_snapshot or pins.base.apt_snapshot
+    if snapshot and not re.fullmatch(images.SNAPSHOT, snapshot):
+        raise UsageError(f"--apt-snapshot {snapshot!r}", "the URI of a snapshot that ends in a date, YYYYMMDDTHHMMSSZ")
     with engine.connect() as client:
         base = build.base_image(client, args.base_image, pins)
         wheels()
@@ -36,15 +40,18 @@ def main(argv: list[str]) -> None:
         else:
             tag, arguments, labels = args.tag or images.WHEEL_TAG, {}, {}
         kind = "source" if args.source else "wheel"
-        labels |= build.common_labels(artifacts.sha256(images.FILE)) | {"qat8.base": base}
+        labels |= build.common_labels(artifacts.sha256(images.FILE)) | {
+            "qat8.base": base,
+            "qat8.apt": snapshot or "the base image's own sources",
+        }
         with step(f"building {tag} on {base}"):
-            build.run(DOCKER / f"Dockerfile.{kind}", tag, _common(base, pins) | arguments, labels,
+            build.run(DOCKER / f"Dockerfile.{kind}", tag, _common(base, pins, snapshot) | arguments, labels,
                       artifacts.DATA / "logs" / f"build-{kind}.log",
                       extra=["--no-cache"] if args.no_cache else [])  # fmt: skip
-        verify(client, tag, pins.wheel.max_bytes, args.source)
+        built = verify(client, tag, pins.wheel.max_bytes, args.source)
         bom = artifacts.DATA / "images" / f"{tag.replace(':', '-').replace('/', '-')}.cdx.json"
         with artifacts.atomic_file(bom) as temporary:
-            temporary.write_text(json.dumps(contents.sbom(client, tag), indent=1) + "\n")
+            temporary.write_text(json.dumps(contents.sbom(client, tag, built), indent=1) + "\n")
         say(f"software bill of materials: {artifacts.shown(bom)}")
         size = client.images.get(tag).attrs["Size"]
         say(f"image {tag}: {size / 1e6:,.0f} MB, {time.perf_counter() - start:.1f} s")
@@ -60,14 +67,15 @@ def _parser() -> cli.Parser:
     parser.flag("profiler", default=False, help="-DWITH_PROFILER=ON for Paddle, -DUSE_PROFILER=ON for the tester")
     parser.flag("no-cache", default=False, help="build every step anew")
     parser.flag("base-image", default="", help="image to build upon (empty: the one that docker/images.toml pins)")
+    parser.flag("apt-snapshot", default="", help="dated snapshot of Debian's archive (empty: docker/images.toml's)")
     parser.flag("tag", default="", help=f"name of the image (empty: {images.WHEEL_TAG} or {images.SOURCE_TAG})")
     return parser
 
 
-def _common(base: str, pins: images.Images) -> dict[str, str]:
+def _common(base: str, pins: images.Images, snapshot: str) -> dict[str, str]:
     return {
         "BASE_IMAGE": base, "RUN_PACKAGES": " ".join(pins.base.run_packages), "COMPILER": pins.base.compiler,
-        "BUILD_PACKAGES": " ".join(pins.base.build_packages), "APT_SNAPSHOT": pins.base.apt_snapshot,
+        "BUILD_PACKAGES": " ".join(pins.base.build_packages), "APT_SNAPSHOT": snapshot,
     }  # fmt: skip
 
 
@@ -81,17 +89,33 @@ def _source(args, pins: images.Images) -> tuple[dict[str, str], dict[str, str]]:
         upstream.origin(args.paddle_git or pins.source.paddle_git),
         upstream.origin(args.slim_git or pins.source.slim_git),
     )
-    # The pinned commit is upstream's: another repository is asked for the ref, and says which commit that is.
-    commit = (not args.paddle_git and ref.commit) or upstream.commit(git, name)
+    paddle_ref, paddle_now = upstream.resolve(git, ref.names or [name])
+    slim_ref, slim_now = upstream.resolve(slim, [ref.slim_ref])
+    paddle_commit = _commit(f"Paddle {paddle_ref}", ref, ref.commit, paddle_now, args.paddle_git)
+    slim_commit = _commit(f"PaddleSlim {slim_ref}", ref, ref.slim_commit, slim_now, args.slim_git)
     arguments = {
-        "PADDLE_GIT": git, "PADDLE_REF": name, "PADDLE_COMMIT": commit, "PADDLE_SHA256": args.paddle_sha256,
-        "SLIM_GIT": slim, "SLIM_REF": ref.slim_ref, "SLIM_COMMIT": upstream.commit(slim, ref.slim_ref),
+        "PADDLE_GIT": git, "PADDLE_REF": paddle_ref, "PADDLE_COMMIT": paddle_commit,
+        "PADDLE_SHA256": args.paddle_sha256, "SLIM_GIT": slim, "SLIM_REF": slim_ref, "SLIM_COMMIT": slim_commit,
         "INSTALL_FLAG": ref.install_flag, "LIBRARY": ref.library,
         "BYTES_PER_JOB": str(pins.source.bytes_per_job), "CMAKE_FLAGS": " ".join(flags),
         "PATCHES": " ".join(ref.patches), "USE_PROFILER": "ON" if args.profiler else "OFF",
         "SOURCE_PACKAGES": " ".join(pins.base.source_packages),
     }  # fmt: skip
-    return arguments, {"qat8.paddle.ref": name, "qat8.paddle.git": git}
+    labels = {"paddle.git": git, "paddle.ref": paddle_ref, "paddle.commit": paddle_commit, "slim.git": slim,
+              "slim.ref": slim_ref, "slim.commit": slim_commit}  # fmt: skip
+    return arguments, {f"qat8.{name}": value or "told after the fetch" for name, value in labels.items()}
+
+
+def _commit(what: str, ref: images.Ref, pinned: str, now: str, elsewhere: str) -> str:
+    """The commit to expect: the pinned one; else, which is said, the one that the ref is now.
+
+    The pins are upstream's: another repository (`elsewhere`) says which commit the ref is there.
+    """
+    if pinned and not elsewhere:
+        return pinned
+    why = "it comes from another place than upstream" if elsewhere else ref.unpinned
+    say(f"{what} is not pinned, because {why}: " + (f"commit {now}" if now else "its commit is told after the fetch"))
+    return now
 
 
 def wheels() -> None:
@@ -117,8 +141,9 @@ def wheels() -> None:
         temporary.write_text(artifacts.sha256(lock))
 
 
-def verify(client, tag: str, max_bytes: int, source: bool = False) -> None:
-    """The tester starts in the image as stages run there, and the image is not larger than it may be.
+def verify(client, tag: str, max_bytes: int, source: bool = False) -> dict[str, str]:
+    """The tester starts in the image as stages run there, and the image is not larger than it may be. Returns the
+    commits that the fetches of a source build have recorded.
 
     Raises:
         VerificationError: it is not so.
@@ -130,9 +155,11 @@ def verify(client, tag: str, max_bytes: int, source: bool = False) -> None:
     if code:
         last = (said.strip().splitlines() or ["no message"])[-1]
         raise VerificationError(f"the C++ tester does not start in {tag}: {last}")
-    if source:
-        origin = json.loads(_output(client, tag, ["cat", "/opt/paddle/origin.json"])[1])
-        say("  " + ", ".join(f"{name} {value}" for name, value in origin.items()))
+    if not source:
+        return {}
+    origin = json.loads(_output(client, tag, ["cat", "/opt/paddle/origin.json"])[1])
+    say("  " + ", ".join(f"{name} {value}" for name, value in origin.items()))
+    return {"qat8.paddle.commit": origin["commit"], "qat8.slim.commit": origin["slim"]}
 
 
 def _output(client, tag: str, command: list[str]) -> tuple[int, str]:
