@@ -77,16 +77,19 @@ def convert(c, model="MobileNetV1", qat_model_path="", int8_model_save_path="", 
 @task(help=RUNTIME | {"threads": "by comma; all: every CPU", "quick": "short; the results say so",
                       "reuse": "do nothing when the same was measured before", "memory": "limit of the container: 8g",
                       "numa": "NUMA node of the container", "hosts": "names of hosts.toml or Docker contexts",
+                      "host_timeout": "seconds after which a silent host is given up",
                       "image": "image of the container"})  # fmt: skip
 def benchmark(c, models="MobileNetV1", fp32_model="", int8_model="", data_file="", testers="cpp,python",
               threads="1,all", batch_sizes="1,50", cpus="", repetitions=5, min_seconds=3.0, warmup=2, quick=False,
-              reuse=False, output="", image="", numa="", memory="", hosts="", runtime="local"):  # fmt: skip
+              reuse=False, output="", image="", numa="", memory="", hosts="", host_timeout="",
+              runtime="local"):  # fmt: skip
     """Measure FP32 against INT8: models x testers x threads x batch sizes -> one results file."""
     run("benchmark", flags(models=models, fp32_model=fp32_model, int8_model=int8_model, data_file=data_file,
                            testers=testers, threads=threads, batch_sizes=batch_sizes, cpus=cpus,
                            repetitions=repetitions, min_seconds=min_seconds, warmup=str(warmup), quick=quick,
                            reuse=reuse, output=output),
-        runtime, image=image, cpus=cpus, numa=numa, memory=memory, hosts=hosts)  # fmt: skip
+        runtime, image=image, cpus=cpus, numa=numa, memory=memory, hosts=hosts,
+        host_timeout=host_timeout)  # fmt: skip
 
 
 @task(help=RUNTIME | {"results": "results file (default: the newest)", "beside": "a second run's results file"})
@@ -110,13 +113,14 @@ def build_tester(c, paddle_root="", use_profiler=False):
 @task(name="image", help={"source": "from Paddle's source, not from the wheel", "tag": "the image's name",
                           "base_image": "image to build upon (default: docker/images.toml)",
                           "paddle_ref": "a ref that docker/images.toml has a row for", "profiler": "with the profiler",
-                          "paddle_git": "URL of a mirror, or a tarball", "slim_git": "so for PaddleSlim"})  # fmt: skip
+                          "paddle_git": "URL of a mirror, or a tarball", "slim_git": "so for PaddleSlim",
+                          "apt_snapshot": "dated snapshot of Debian's archive"})  # fmt: skip
 def build_image(c, source=False, base_image="", tag="", paddle_ref="", paddle_git="", paddle_sha256="", slim_git="",
-                profiler=False, no_cache=False):  # fmt: skip
+                apt_snapshot="", profiler=False, no_cache=False):  # fmt: skip
     """Build the container image that --runtime=docker uses."""
     run("build_image", flags(source=source, base_image=base_image, tag=tag, paddle_ref=paddle_ref,
                              paddle_git=paddle_git, paddle_sha256=paddle_sha256, slim_git=slim_git,
-                             profiler=profiler, no_cache=no_cache))  # fmt: skip
+                             apt_snapshot=apt_snapshot, profiler=profiler, no_cache=no_cache))  # fmt: skip
 
 
 @task(name="compare")

@@ -11,6 +11,7 @@ from qat8.errors import UsageError
 from qat8.runtimes import local
 
 RUNTIMES = ("local", "docker")
+HOSTS = ("hosts", "host_timeout")
 
 
 def flags(**values) -> list[str]:
@@ -43,19 +44,21 @@ def run(stage: str, argv: list[str], runtime: str = "local", **container: str) -
 def _misused(runtime: str, container: dict[str, str]) -> UsageError | None:
     if runtime not in RUNTIMES:
         return UsageError(f"runtime {runtime!r} is not there", f"one of {', '.join(RUNTIMES)}")
-    given = [f"--{name}" for name, value in container.items() if value and name not in ("cpus", "hosts")]
+    given = [f"--{name}" for name, value in container.items() if value and name not in ("cpus", *HOSTS)]
     if container.get("hosts"):
         given = [flag for flag in given if flag != "--image"]
         return UsageError(f"{given[0]} with --hosts", "one job per NUMA node, which --hosts sees to") if given else None
+    if container.get("host_timeout"):
+        return UsageError("--host-timeout without --hosts", "names of servers")
     if given and runtime != "docker":
         return UsageError(f"{', '.join(given)} without a container", "--runtime=docker")
     return None
 
 
 def _start(stage: str, argv: list[str], runtime: str, container: dict[str, str]) -> int:
-    hosts = container.pop("hosts", "")
-    if hosts:
-        return local.run(f"{stage}_hosts", [*argv, *flags(hosts=hosts, image=container["image"])])
+    servers = {name: container.pop(name, "") for name in HOSTS}
+    if servers["hosts"]:
+        return local.run(f"{stage}_hosts", [*argv, *flags(**servers, image=container["image"])])
     if runtime == "local":
         return local.run(stage, argv)
     from qat8.runtimes import docker  # here: it would cost every `inv` the time to read docker's SDK

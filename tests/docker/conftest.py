@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -134,3 +135,47 @@ def fetched(repo):
     for path in (repo / "data" / "downloads").glob("*.*"):
         if path.suffix in (".whl", ".gz"):
             shutil.copy(path, target)
+
+
+@pytest.fixture(scope="session")
+def second(start_engine, engine_url):
+    """A second engine on this machine, as if it were another server."""
+    return start_engine(CACHE / "test-engine-2")
+
+
+@pytest.fixture(scope="session")
+def small(wheel_image, inv, fetched):
+    """The whole way to the INT8 model in containers, with as little training as it takes: its accuracy is no subject
+    here. Once for all modules."""
+    less = ("--max-iters=1", "--set=calibration.steps=2", "--set=calibration.mean_correction_images=16")
+    for stage in (("dataset",), ("weights",), ("preprocess",), ("train", *less), ("convert",)):
+        done = inv(*stage, "--runtime=docker")
+        assert done.code == 0, done.out + done.err
+
+
+@pytest.fixture(scope="session")
+def sshd(tmp_path_factory):
+    """`sshd(path)`: the ssh URL of an engine's socket on this machine, through a server of these tests on a high port
+    with keys of its own. Skipped where Debian's openssh-server is not installed."""
+    program = shutil.which("sshd") or "/usr/sbin/sshd"
+    if not os.access(program, os.X_OK) or not shutil.which("ssh"):
+        pytest.skip("no sshd; apt-get install -y openssh-server")
+    home = tmp_path_factory.mktemp("sshd")
+    for name in ("host", "user"):
+        subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", home / name], check=True)
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    (home / "known").write_text(f"[127.0.0.1]:{port} {(home / 'host.pub').read_text()}")
+    (home / "config").write_text(
+        f"ListenAddress 127.0.0.1:{port}\nHostKey {home}/host\nAuthorizedKeysFile {home}/user.pub\nPidFile none\n"
+        "StrictModes no\nUsePAM no\nPasswordAuthentication no\nPermitRootLogin prohibit-password\n"
+    )
+    Path("/run/sshd").mkdir(exist_ok=True)
+    server = subprocess.Popen([program, "-D", "-E", home / "log", "-f", home / "config"])
+    options = f"-F none -i {home}/user -o UserKnownHostsFile={home}/known -o StrictHostKeyChecking=yes"
+    os.environ["QAT8_SSH"] = f"ssh {options}"
+    yield lambda path: f"ssh://root@127.0.0.1:{port}{path}"
+    os.environ.pop("QAT8_SSH")
+    server.terminate()
+    server.wait()

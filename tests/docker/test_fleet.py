@@ -20,12 +20,6 @@ pytestmark = pytest.mark.integration
 
 
 @pytest.fixture(scope="module")
-def second(start_engine, engine_url):
-    directory = Path.home() / ".cache" / "qat8" / "test-engine-2"
-    return start_engine(directory)
-
-
-@pytest.fixture(scope="module")
 def hosts_file(engine_url, second, tmp_path_factory):
     path = tmp_path_factory.mktemp("hosts") / "hosts.toml"
     path.write_text(f'[one]\nurl = "{engine_url}"\ncpus = "0"\n[two]\nurl = "{second}"\ncpus = "0"\n'
@@ -33,15 +27,11 @@ def hosts_file(engine_url, second, tmp_path_factory):
     return path
 
 
-@pytest.fixture(scope="module")
-def small(wheel_image, inv, fetched):
-    """A model and its INT8 form; how good it is does not matter here."""
-    if not (artifacts.DATA / "models" / "MobileNetV1" / "int8" / "manifest.json").is_file():
-        for name in ("dataset", "weights", "preprocess"):
-            assert inv(name, "--runtime=docker").code == 0
-        more = ("--max-iters=1", "--set=calibration.steps=2", "--set=calibration.mean_correction_images=16")
-        assert inv("train", *more, "--runtime=docker").code == 0
-        assert inv("convert", "--runtime=docker").code == 0
+@pytest.fixture
+def far(sshd, second, hosts_file):
+    """The second engine again, by way of ssh; the name of a host."""
+    if "[far]" not in (text := hosts_file.read_text()):
+        hosts_file.write_text(f'{text}[far]\nurl = "{sshd(second.removeprefix("unix://"))}"\ncpus = "0"\n')
 
 
 @pytest.fixture
@@ -90,37 +80,74 @@ def test_a_host_that_is_not_there_is_named_and_the_other_finishes(fleet):
     assert [(row["host"], row["status"]) for row in done.rows] == [("dead", "failed"), ("one", "done")]
 
 
-def test_an_engine_that_dies_in_mid_run_is_named_the_other_finishes_and_the_next_run_does_the_rest(
-    fleet, second, start_engine, repo
-):
-    more = ("--min-seconds=6", "--repetitions=2", "--batch-sizes=1")
-    directory = Path(second.removeprefix("unix://")).parent
+LONGER = ("--min-seconds=3", "--repetitions=2")
 
-    def kill_when_it_measures():
+
+def when_it_measures(url: str, act):
+    """In a thread: wait for the benchmark's container on the engine at `url`, then `act`; the thread, and its times."""
+    times = []
+
+    def watch():
         deadline = time.monotonic() + 120
         while time.monotonic() < deadline:
-            with engine.connect(second) as client:
+            with engine.connect(url) as client:
                 if any(c.labels.get("qat8.stage") == "benchmark-two" for c in client.containers.list()):
                     break
             time.sleep(0.2)
-        os.kill(int((directory / "docker.pid").read_text()), signal.SIGKILL)
+        act()
+        times.append(time.monotonic())
 
-    killer = threading.Thread(target=kill_when_it_measures)
-    killer.start()
-    done = fleet("one,two", *more)
+    thread = threading.Thread(target=watch)
+    thread.start()
+    return thread, times
+
+
+def pid(url: str) -> int:
+    return int((Path(url.removeprefix("unix://")).parent / "docker.pid").read_text())
+
+
+def test_an_engine_that_dies_in_mid_run_is_named_the_other_finishes_and_the_next_run_does_the_rest(fleet, second, repo):
+    killer, _ = when_it_measures(second, lambda: os.kill(pid(second), signal.SIGKILL))
+    done = fleet("one,two", *LONGER)
     killer.join()
     assert done.returncode == 6, done.stdout + done.stderr
     assert [(row["host"], row["status"]) for row in done.rows] == [("one", "done"), ("two", "failed")]
-    variables = {**os.environ, "QAT8_ENGINE_DIR": str(directory)}
+    variables = {**os.environ, "QAT8_ENGINE_DIR": str(Path(second.removeprefix("unix://")).parent)}
     subprocess.run([repo / "docker" / "private-engine.sh", "start"], env=variables, check=True, capture_output=True)
-    from qat8.containers import leftovers
-
-    with engine.connect(second) as client:
-        leftovers.remove(client, everything=True)
-    done = fleet("one,two", *more)
+    done = fleet("one,two", *LONGER)
     assert done.returncode == 0, done.stdout + done.stderr
     assert "one: has results of this very benchmark already" in done.stdout
     assert [row["status"] for row in done.rows] == ["done", "done"]
+
+
+def test_an_engine_that_falls_silent_in_mid_run_is_given_up_in_time_and_the_next_run_does_the_rest(fleet, second):
+    """SIGSTOP: its socket takes connections, and nothing answers, as behind a network that swallows packets."""
+    stopped = pid(second)
+    more = (*LONGER, "--warmup=1", "--host-timeout=4")
+    stopper, at = when_it_measures(second, lambda: os.kill(stopped, signal.SIGSTOP))
+    try:
+        done = fleet("one,two", *more)
+        ended = time.monotonic()
+        stopper.join()
+    finally:
+        os.kill(stopped, signal.SIGCONT)
+    assert done.returncode == 6, done.stdout + done.stderr
+    assert "two, MobileNetV1: the Docker engine went away while benchmark-two ran: it does not answer" in done.stderr
+    assert [(row["host"], row["status"]) for row in done.rows] == [("one", "done"), ("two", "failed")]
+    assert ended - at[0] < 60
+    done = fleet("one,two", *more)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "one: has results of this very benchmark already" in done.stdout
+    assert "two: removed what run" in done.stdout
+    assert [row["status"] for row in done.rows] == ["done", "done"]
+
+
+def test_an_engine_behind_ssh_measures_as_any_other(fleet, second, far):
+    done = fleet("far", "--warmup=4")
+    assert done.returncode == 0, done.stdout + done.stderr
+    [row] = done.rows
+    assert (row["host"], row["status"]) == ("far", "done") and row["url"].startswith("ssh://root@127.0.0.1:")
+    assert row["results"]["environment"]["container_details"]["host"] == "far"
 
 
 def test_an_artifact_that_was_damaged_on_the_way_is_refused(small, client, tmp_path):

@@ -5,5 +5,5 @@ engine      the connection, its errors               upstream    where a source 
 container   one container's life and its limits      contents    SBOM, and the files in which two images differ
 mounts      which paths of the host a stage sees     leftovers   what killed runs left
 topology    CPUs and NUMA nodes of the host          hosts, shipping, fleet    many servers
-kubernetes  a Job's manifest
+kubernetes  a Job's manifest                         tunnel      an engine's socket through ssh
 """

@@ -78,7 +78,8 @@ class Container:
 
     def __init__(self, client: docker.DockerClient, spec: Spec) -> None:
         self._client, self.spec = client, spec
-        self._container = None
+        self._container = self._output = None
+        self._abandoned = False
 
     def __enter__(self) -> Container:
         try:
@@ -88,6 +89,8 @@ class Container:
         return self
 
     def __exit__(self, *exc) -> None:
+        if self._abandoned:
+            return
         try:
             leftovers.remove_one(self._container)
         except (DockerException, requests.exceptions.RequestException, OSError) as e:
@@ -98,6 +101,16 @@ class Container:
     def stop(self) -> None:
         """End it at once; may be called from another thread than the one in `run`."""
         leftovers.remove_one(self._container)
+
+    def abandon(self) -> None:
+        """Wait no longer for an engine that says nothing; may be called from another thread than the one in `run`.
+
+        The container stays: `leftovers.remove` finds it when the engine is back.
+        """
+        self._abandoned = True
+        if self._output:
+            with contextlib.suppress(OSError):
+                self._output.close()
 
     def put(self, directory: str, archive: BinaryIO) -> None:
         """Unpack a tar archive in a directory of one of its volumes."""
@@ -121,29 +134,34 @@ class Container:
         STOP_SECONDS. A second Ctrl-C ends the wait.
 
         Raises:
-            MachineError: it could not start, or the engine went away.
+            EngineGone: the engine went away, or was abandoned.
+            MachineError: it could not start.
             KeyboardInterrupt: passed on after the container has stopped.
         """
         try:
             # Attached before the start: what it prints first is not lost, and nothing is read back from a log file.
-            output = self._container.attach(stream=True, demux=True)
+            self._output = self._container.attach(stream=True, demux=True)
             self._container.start()
             try:
-                self._pump(output, sink)
+                self._pump(self._output, sink)
             except KeyboardInterrupt:
-                self._interrupt(output, sink)
+                self._interrupt(self._output, sink)
                 raise
             return self._outcome()
         except APIError as e:
             raise MachineError(f"the container of {self.spec.name} did not run: {engine.explain(e)}") from e
         except (DockerException, requests.exceptions.RequestException, OSError) as e:
-            raise MachineError(f"the Docker engine went away while {self.spec.name} ran: {e}",
-                               next_step="start it, inv clean.containers, and run again") from e  # fmt: skip
+            why = "it does not answer" if self._abandoned else e
+            raise engine.EngineGone(f"the Docker engine went away while {self.spec.name} ran: {why}",
+                                    next_step="start it, inv clean.containers, and run again") from e  # fmt: skip
 
-    @staticmethod
-    def _pump(output: Iterator, sink: Sink) -> None:
-        for stdout, stderr in output:
-            sink(stdout, stderr)
+    def _pump(self, output: Iterator, sink: Sink) -> None:
+        try:
+            for stdout, stderr in output:
+                sink(stdout, stderr)
+        except ValueError:
+            if not self._abandoned:  # else the connection was closed while it was read
+                raise
 
     def _interrupt(self, output: Iterator, sink: Sink) -> None:
         with contextlib.suppress(DockerException, requests.exceptions.RequestException, OSError):
@@ -152,6 +170,15 @@ class Container:
             self._pump(output, sink)
 
     def _outcome(self) -> Outcome:
-        code = self._container.wait()["StatusCode"]
+        code = self._status()
         self._container.reload()
         return Outcome(code, bool(self._container.attrs["State"].get("OOMKilled")))
+
+    def _status(self) -> int:
+        """Its exit code. A wait that outlasts the client's timeout is begun again as long as the engine answers."""
+        while not self._abandoned:
+            try:
+                return self._container.wait(timeout=self._client.api.timeout)["StatusCode"]
+            except (requests.exceptions.ReadTimeout, requests.exceptions.ConnectionError):
+                self._client.ping()
+        raise OSError("no answer")

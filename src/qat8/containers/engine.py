@@ -3,16 +3,22 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+import threading
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 import docker
 import requests
 from docker.errors import APIError, DockerException, ImageNotFound
 
+from qat8.containers import tunnel
 from qat8.errors import MachineError
 
 START = "start one (docker/private-engine.sh start makes a private one) and name it: export DOCKER_HOST=unix://SOCKET"
+
+
+class EngineGone(MachineError):
+    """No engine answers, or none any longer: the next call would not be answered either."""
 
 
 def address() -> str:
@@ -28,26 +34,51 @@ def address() -> str:
 
 @contextmanager
 def connect(url: str | None = None, timeout: float = 60) -> Iterator[docker.DockerClient]:
-    """A client of the engine, closed at the end.
+    """A client of the engine, closed at the end. `timeout` [s] is how long the engine may say nothing to a call.
 
     Raises:
-        MachineError: none answers, or this user may not talk to it.
+        EngineGone: none answers.
+        MachineError: this user may not talk to it, or ssh does not reach it.
     """
     url = url or address()
-    client = None
-    try:
-        client = docker.DockerClient(
-            base_url=url, version="auto", timeout=timeout, use_ssh_client=url.startswith("ssh")
-        )
-        client.ping()
-    except (DockerException, requests.exceptions.RequestException, OSError) as e:
-        if client:
+    with tunnel.to(url) as reachable:
+        client = None
+        try:
+            client = docker.DockerClient(base_url=reachable, version="auto", timeout=timeout)
+            client.ping()
+        except (DockerException, requests.exceptions.RequestException, OSError) as e:
+            if client:
+                client.close()
+            raise _unreachable(url, e) from e
+        try:
+            yield client
+        finally:
             client.close()
-        raise _unreachable(url, e) from e
+
+
+@contextmanager
+def heartbeat(url: str, patience: float, silent: Callable[[], None]) -> Iterator[None]:
+    """In the block the engine is asked again and again; when it says nothing for `patience` [s], `silent` is called.
+
+    A connection over which nothing comes does not tell a long computation from a cable that was pulled.
+    """
+    done = threading.Event()
+
+    def beat() -> None:
+        while not done.wait(patience / 3):
+            try:
+                with connect(url, timeout=patience):
+                    pass
+            except MachineError:
+                if not done.is_set():
+                    silent()
+                return
+
+    threading.Thread(target=beat, daemon=True).start()
     try:
-        yield client
+        yield
     finally:
-        client.close()
+        done.set()
 
 
 def _unreachable(url: str, cause: Exception) -> MachineError:
@@ -59,7 +90,7 @@ def _unreachable(url: str, cause: Exception) -> MachineError:
             "sudo usermod -aG docker $USER, and log in again",
         )  # fmt: skip
     what = "there is no socket" if "FileNotFoundError" in text or "No such file" in text else "nothing answers"
-    return MachineError(f"no Docker engine at {url}: {what}", next_step=START)
+    return EngineGone(f"no Docker engine at {url}: {what}", next_step=START)
 
 
 def image(client: docker.DockerClient, tag: str):

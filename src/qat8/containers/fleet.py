@@ -16,12 +16,16 @@ from docker.errors import DockerException
 
 from qat8 import artifacts, results
 from qat8.console import say
-from qat8.containers import engine, shipping, topology
+from qat8.containers import engine, leftovers, shipping, topology, tunnel
 from qat8.containers.container import Container
 from qat8.containers.hosts import Host
 from qat8.errors import QatError, StageError
 
 PRECISIONS = ("fp32", "int8")
+LOADING_SECONDS = 300  # an engine that takes in an image of a gigabyte may say nothing for long
+
+
+FAILURES = (QatError, DockerException, requests.exceptions.RequestException, OSError, KeyError)
 
 
 @dataclass(frozen=True)
@@ -43,6 +47,7 @@ class Fleet:
     run_id: str
     directory: Path
     environment: dict[str, str]
+    patience: float  # seconds that an engine may say nothing
     live: list[Container] = field(default_factory=list)
     stopped: threading.Event = field(default_factory=threading.Event)
 
@@ -79,40 +84,55 @@ def run(fleet: Fleet, hosts: dict[str, Host], jobs: list[Job]) -> dict[tuple[str
 def _host(fleet: Fleet, name: str, host: Host, jobs: list[Job], failed: dict) -> None:
     """All jobs of a host. Its failure is its own: it is noted, and the other hosts go on."""
     try:
-        with engine.connect() as local, engine.connect(host.url, timeout=600) as client:
-            sent = shipping.image(local, client, fleet.tag)
-            image_id = local.images.get(fleet.tag).id
-            say(f"{name}: image {'sent' if sent else 'is there'}")
-            nodes = {0: host.cpus} if host.cpus else shipping.nodes(client, image_id, fleet.run_id)
-            if host.cpus:
-                topology.select(topology.of_engine("", client.info()), host.cpus, "")
-        waiting: queue.SimpleQueue[Job] = queue.SimpleQueue()
-        for job in jobs:
-            waiting.put(job)
-        with ThreadPoolExecutor(len(nodes)) as pool:
-            # A connection for each thread: docker-py's is not made to be shared.
-            list(pool.map(lambda node: _node(fleet, host, image_id, node, waiting, failed), nodes.items()))
-    except (QatError, DockerException, requests.exceptions.RequestException, OSError) as e:
+        with tunnel.to(host.url) as url:
+            image_id, nodes = _prepare(fleet, name, host, url)
+            waiting: queue.SimpleQueue[Job] = queue.SimpleQueue()
+            for job in jobs:
+                waiting.put(job)
+            with ThreadPoolExecutor(len(nodes)) as pool:
+                # A connection for each thread: docker-py's is not made to be shared.
+                list(pool.map(lambda node: _node(fleet, url, image_id, node, waiting, failed), nodes.items()))
+    except FAILURES as e:
         for job in jobs:
             if not fleet.file(job).is_file():
                 failed.setdefault((name, job.model), str(e))
+        say(f"{name}: failed: {e}")
 
 
-def _node(fleet: Fleet, host: Host, image_id: str, node: tuple[int, str], waiting: queue.SimpleQueue, failed) -> None:
+def _prepare(fleet: Fleet, name: str, host: Host, url: str) -> tuple[str, dict[int, str]]:
+    """Bring the image, and remove what an earlier run that lost this host left there; the image's id, the nodes."""
+    with engine.connect() as local, engine.connect(url, timeout=max(fleet.patience, LOADING_SECONDS)) as client:
+        sent = shipping.image(local, client, fleet.tag)
+        image_id = local.images.get(fleet.tag).id
+    say(f"{name}: image {'sent' if sent else 'is there'}")
+    with engine.connect(url, timeout=fleet.patience) as client:
+        for left in leftovers.remove(client):
+            say(f"{name}: removed what run {left.run_id} left")
+        if host.cpus:
+            topology.select(topology.of_engine("", client.info()), host.cpus, "")
+            return image_id, {0: host.cpus}
+        return image_id, shipping.nodes(client, image_id, fleet.run_id)
+
+
+def _node(fleet: Fleet, url: str, image_id: str, node: tuple[int, str], waiting: queue.SimpleQueue, failed) -> None:
+    gone = None
     while not fleet.stopped.is_set():
         try:
             job = waiting.get_nowait()
         except queue.Empty:
             return
         try:
-            with engine.connect(host.url, timeout=600) as client:
-                _job(fleet, job, client, image_id, node)
-        except (QatError, DockerException, requests.exceptions.RequestException, OSError, KeyError) as e:
+            if gone:
+                raise gone
+            with engine.connect(url, timeout=fleet.patience) as client:
+                _job(fleet, job, url, client, image_id, node)
+        except FAILURES as e:
             failed[job.host, job.model] = str(e)
             say(f"{job.host}: {job.model} failed: {e}")
+            gone = e if isinstance(e, engine.EngineGone) else None
 
 
-def _job(fleet: Fleet, job: Job, client: docker.DockerClient, image_id: str, node: tuple[int, str]) -> None:
+def _job(fleet: Fleet, job: Job, url: str, client: docker.DockerClient, image_id: str, node: tuple[int, str]) -> None:
     places = {}
     for kind, path in job.paths.items():
         places[kind], sent = shipping.artifact(client, image_id, path, job.digests[kind], fleet.run_id)
@@ -135,7 +155,9 @@ def _job(fleet: Fleet, job: Job, client: docker.DockerClient, image_id: str, nod
         fleet.live.append(container)
         try:
             lines = _Lines(job.host)
-            if code := container.run(lines).code:
+            with engine.heartbeat(url, fleet.patience, container.abandon):
+                code = container.run(lines).code
+            if code:
                 raise StageError(f"benchmark of {job.model}: {lines.last} (exit code {code})")
             _keep(fleet, job, container.read(output))
         finally:

@@ -25,6 +25,7 @@ def main(argv: list[str]) -> None:
     parser.flag("models", default=registry.DEFAULT, help="models, by comma")
     parser.flag("data-file", default=str(artifacts.DATA / "dataset" / "embedded" / "val.bin"), help="images")
     parser.flag("image", default="", help=f"image (empty: {images.WHEEL_TAG})")
+    parser.flag("host-timeout", type=cli.positive_int, default=30, help="seconds after which a silent host is given up")
     args, others = parser.parse_known_args(argv)
     forbidden = [word for word in others if word.startswith(("--output", "--fp32-model", "--int8-model", "--reuse"))]
     if forbidden:
@@ -39,7 +40,8 @@ def main(argv: list[str]) -> None:
     run_id = f"{datetime.datetime.now(datetime.UTC):%Y%m%d-%H%M%S}-{os.getpid()}"
     directory = artifacts.DATA / "fleet" / key
     passed = {name: os.environ[name] for name in PASSED_ON if name in os.environ}
-    shared = fleet.Fleet(tag, others, run_id, directory, passed | {"QAT8_GIT_COMMIT": environment.git_commit() or ""})
+    passed["QAT8_GIT_COMMIT"] = environment.git_commit() or ""
+    shared = fleet.Fleet(tag, others, run_id, directory, passed, args.host_timeout)
     with artifacts.exclusive(directory):
         failed = fleet.run(shared, chosen, jobs)
         path = fleet.gather(shared, jobs, chosen, failed)
