@@ -14,8 +14,10 @@ import psutil
 
 from qat8 import __version__
 from qat8.artifacts import REPOSITORY
+from qat8.containers import topology
 from qat8.results import Check, Environment
 
+CGROUP = Path("/sys/fs/cgroup")
 TOOLS = {"cmake": "cmake", "g++": "g++", "make": "make"}  # program -> Debian package
 NO_VNNI = "warning: this CPU has no AVX-512 VNNI; the tutorial's gain without it is about 1.5x instead of up to 4x"
 PACKAGES = ("paddlepaddle", "paddleslim", "numpy", "pillow")
@@ -37,7 +39,7 @@ def has_vnni() -> bool:
     return "avx512_vnni" in cpuinfo().get("flags", "").split()
 
 
-def _read(path: str) -> str | None:
+def _read(path: str | Path) -> str | None:
     try:
         return Path(path).read_text().strip()
     except OSError:
@@ -87,17 +89,24 @@ def runtime() -> str:
 
 
 def container_checks() -> list[Check]:
-    """That the CPU set was not only asked for: the kernel allows just these CPUs, and the time was spent on them."""
+    """That the CPU set was not only asked for: the kernel allows just these CPUs, and the time was spent on them.
+
+    Control groups v1 count the time on each CPU; v2's cpu.stat has only the sum, so there it is the set alone. Who asks
+    for a number of CPUs and not for a set (Kubernetes) must have that many of its own.
+    """
     facts = container()
     if facts is None:
         return []
     allowed = sorted(os.sched_getaffinity(0))
-    asked = facts["cpus"] or allowed
-    spent = [int(ns) for ns in (_read("/sys/fs/cgroup/cpuacct/cpuacct.usage_percpu") or "").split()]
+    asked, count = facts["cpus"] or allowed, facts.get("cpu_count") or len(allowed)
+    spent = [int(ns) for ns in (_read(CGROUP / "cpuacct/cpuacct.usage_percpu") or "").split()]
     elsewhere = sum(ns for cpu, ns in enumerate(spent) if cpu not in asked) / (sum(spent) or 1)
-    where = f", {1 - elsewhere:.1%} of its CPU time there" if spent else ", its CPU times are not told"
-    return [Check(check="container CPUs", ok=allowed == asked and elsewhere < 0.01,
-                  detail=f"asked for {asked}, allowed {allowed}{where}")]  # fmt: skip
+    group = _read(CGROUP / "cpuset.cpus.effective") or _read(CGROUP / "cpuset/cpuset.effective_cpus")
+    said = [f"asked for {facts['cpus'] or count}, allowed {allowed}", f"control group {group or 'not told'}",
+            f"{1 - elsewhere:.1%} of its CPU time there" if spent else "its CPU times are not told"]  # fmt: skip
+    enforced = not group or not facts["cpus"] or topology.parse(group) == asked
+    return [Check(check="container CPUs", detail=", ".join(said),
+                  ok=allowed == asked and len(allowed) == count and enforced and elsewhere < 0.01)]  # fmt: skip
 
 
 def git_commit() -> str | None:

@@ -62,3 +62,68 @@ def test_a_link_is_mounted_under_its_own_name(tmp_path):
     (tmp_path / "real").mkdir()
     os.symlink("real", tmp_path / "link")
     assert others([f"--fp32-model={tmp_path}/link"]) == [Bind(tmp_path / "link")]
+
+
+# Symbolic links below data/ and below inputs.
+
+
+@pytest.fixture
+def data(tmp_path, monkeypatch):
+    directory = tmp_path / "data"
+    (directory / "dataset").mkdir(parents=True)
+    monkeypatch.setattr(artifacts, "DATA", directory)
+    return directory
+
+
+def test_what_a_link_in_an_artifact_names_comes_read_only(data, tmp_path):
+    (tmp_path / "photos").mkdir()
+    (data / "dataset" / "mine").symlink_to(tmp_path / "photos")
+    assert others([]) == [Bind(tmp_path / "photos")]
+
+
+def test_a_relative_link_and_a_link_to_a_file_lead_where_they_lead_on_the_host(data, tmp_path):
+    (tmp_path / "val.bin").touch()
+    (data / "dataset" / "val.bin").symlink_to("../../val.bin")
+    assert others([]) == [Bind(tmp_path / "val.bin")]
+
+
+def test_a_directory_of_data_that_lies_elsewhere_stays_writable(data, tmp_path):
+    (tmp_path / "big").mkdir()
+    (data / "models").symlink_to(tmp_path / "big")
+    assert others([]) == [Bind(tmp_path / "big", True)]
+
+
+def test_a_chain_of_links_is_mounted_link_by_link(data, tmp_path):
+    (tmp_path / "end").mkdir()
+    (tmp_path / "middle").mkdir()
+    (tmp_path / "middle" / "next").symlink_to(tmp_path / "end")
+    (data / "dataset" / "mine").symlink_to(tmp_path / "middle")
+    assert others([]) == [Bind(tmp_path / "end"), Bind(tmp_path / "middle")]
+
+
+def test_links_within_data_and_links_that_lead_nowhere_bring_nothing(data):
+    (data / "dataset" / "same").symlink_to("../dataset")
+    (data / "dataset" / "gone").symlink_to("/absent/photos")
+    assert others([]) == []
+
+
+def test_a_link_below_an_input_is_followed(data, tmp_path):
+    (tmp_path / "in").mkdir()
+    (tmp_path / "elsewhere").mkdir()
+    (tmp_path / "in" / "val").symlink_to(tmp_path / "elsewhere")
+    assert others([f"--data-dir={tmp_path}/in"]) == [Bind(tmp_path / "elsewhere"), Bind(tmp_path / "in")]
+
+
+def test_a_link_to_a_directory_of_the_system_is_refused(data):
+    (data / "dataset" / "mine").symlink_to("/usr")
+    with pytest.raises(UsageError, match=r"dataset/mine is a link to /usr, which a container cannot have"):
+        binds([])
+
+
+def test_more_links_than_a_container_can_have_are_refused(data, tmp_path):
+    (tmp_path / "far").mkdir()
+    for i in range(100):
+        (tmp_path / "far" / str(i)).touch()
+        (data / "dataset" / str(i)).symlink_to(tmp_path / "far" / str(i))
+    with pytest.raises(UsageError, match=r"more than 64 such links.*link one directory"):
+        binds([])

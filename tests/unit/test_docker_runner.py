@@ -65,3 +65,47 @@ def test_a_cpu_set_that_is_not_in_force_is_not_ok(monkeypatch):
     monkeypatch.setenv("QAT8_CONTAINER", json.dumps({"cpus": [4095]}))
     [check] = environment.container_checks()
     assert not check.ok and "asked for [4095], allowed [" in check.detail
+
+
+@pytest.fixture
+def kernel(tmp_path, monkeypatch):
+    """`kernel(files, allowed)`: control groups as a container sees them, and the affinity mask."""
+
+    def make(files: dict[str, str], allowed: set[int]) -> None:
+        for name, text in files.items():
+            (tmp_path / name).parent.mkdir(exist_ok=True)
+            (tmp_path / name).write_text(text)
+        monkeypatch.setattr(environment, "CGROUP", tmp_path)
+        monkeypatch.setattr(environment.os, "sched_getaffinity", lambda _: allowed)
+
+    return make
+
+
+V1 = {"cpuacct/cpuacct.usage_percpu": "5 9999990 5 0 \n", "cpuset/cpuset.effective_cpus": "1\n"}
+V2 = {
+    "cpuset.cpus.effective": "1\n",
+    "cpu.stat": "usage_usec 10000\n",
+}  # as the kernel's documents give it; not run here
+
+
+@pytest.mark.parametrize(
+    "files, allowed, facts, ok, words",
+    [
+        (V1, {1}, {"cpus": [1]}, True, "asked for [1], allowed [1], control group 1, 100.0% of its CPU time there"),
+        (V1, {1}, {"cpus": []}, True, "asked for 1, allowed [1]"),
+        (V1 | {"cpuacct/cpuacct.usage_percpu": "500 500"}, {1}, {"cpus": [1]}, False, "50.0% of its CPU time there"),
+        (V2, {1}, {"cpus": [1]}, True, "allowed [1], control group 1, its CPU times are not told"),
+        (V2 | {"cpuset.cpus.effective": "0-3"}, {1}, {"cpus": [1]}, False, "control group 0-3"),
+        (V2, {0, 1}, {"cpus": [1]}, False, "asked for [1], allowed [0, 1]"),
+        ({}, {1}, {"cpus": [1]}, True, "control group not told, its CPU times are not told"),
+        ({}, {0, 1}, {"cpus": [], "cpu_count": 2}, True, "asked for 2, allowed [0, 1]"),
+        ({}, {0, 1, 2, 3}, {"cpus": [], "cpu_count": 2}, False, "asked for 2, allowed [0, 1, 2, 3]"),
+    ],
+)
+def test_the_cpu_set_is_proved_from_both_versions_of_control_groups(
+    monkeypatch, kernel, files, allowed, facts, ok, words
+):
+    kernel(files, allowed)
+    monkeypatch.setenv("QAT8_CONTAINER", json.dumps(facts))
+    [check] = environment.container_checks()
+    assert (check.ok, words in check.detail) == (ok, True), check.detail

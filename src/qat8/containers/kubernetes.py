@@ -14,7 +14,8 @@ DATA = "/data"
 
 def job(image: str, argv: list[str], cpus: int, memory: str, claim: str, node_selector: dict[str, str]) -> dict:
     """The Job. `claim` is a PersistentVolumeClaim with the content of data/; the results are written into it."""
-    facts = {"image": image, "image_id": image, "run_id": "kubernetes", "cpus": [], "nodes": [], "memory": None}
+    facts = {"image": image, "image_id": image, "run_id": "kubernetes", "cpus": [], "cpu_count": cpus, "nodes": [],
+             "memory": None}  # fmt: skip
     resources = {"cpu": str(cpus), "memory": memory}
     variables = {"QAT8_DATA": DATA, "OMP_NUM_THREADS": str(cpus), "QAT8_CONTAINER": json.dumps(facts)}
     container = {

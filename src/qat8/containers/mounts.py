@@ -2,6 +2,9 @@
 
 `data/` is always there, writable. A flag that names an input outside of it brings that path read-only; one that names
 an output brings the output's directory, because an artifact is renamed into its place.
+
+A symbolic link leads where it leads on the host, because what it names is mounted, too: read-only, but for the links
+that stand in `data/` itself (`data/models -> /big/models`), which are places to write to as on the host.
 """
 
 from __future__ import annotations
@@ -20,16 +23,25 @@ WRITTEN = frozenset(("output-dir", "output-file", "save-float32-qat-dir", "int8-
 SYSTEM = frozenset(map(Path, ("/", "/bin", "/dev", "/etc", "/lib", "/lib64", "/opt", "/opt/qat8", "/proc", "/run",
                               "/sbin", "/sys", "/tmp", "/usr", "/var")))  # fmt: skip
 
+MOST = 64  # mounts of a container
+
 
 def binds(argv: list[str]) -> list[Bind]:
-    """`data/` and what the flags name, parents before children.
+    """`data/`, what the flags name and what symbolic links below them name, parents before children.
 
     Raises:
-        UsageError: an output whose nearest existing directory is the system's.
+        UsageError: an output whose nearest existing directory is the system's, or links that cannot be followed.
     """
     data = _absolute(artifacts.DATA)
     data.mkdir(parents=True, exist_ok=True)
     found = {data: True}
+    _flags(argv, found)
+    for path in list(found):
+        _links(path, data, found)
+    return [Bind(p, writable) for p, writable in sorted(found.items()) if not _covered(p, writable, found)]
+
+
+def _flags(argv: list[str], found: dict[Path, bool]) -> None:
     for name, value in map(_split, argv):
         if not value:
             continue
@@ -42,7 +54,28 @@ def binds(argv: list[str]) -> list[Bind]:
             found[directory] = True
         elif (name in READ or not name) and path.exists() and path not in SYSTEM:
             found.setdefault(path, False)
-    return [Bind(p, writable) for p, writable in sorted(found.items()) if not _covered(p, writable, found)]
+
+
+def _links(top: Path, data: Path, found: dict[Path, bool]) -> None:
+    """Add what the links below `top` name, and the links below that. One that leads nowhere is the stage's matter."""
+    if not top.is_dir():
+        return
+    for directory, names, files in os.walk(top):
+        for path in (
+            Path(directory, name) for name in (*names, *files) if os.path.islink(os.path.join(directory, name))
+        ):
+            # The link's own words, not the end of the chain: a container knows only names that are mounted.
+            target = _absolute(path.parent / os.readlink(path))
+            if not target.exists() or target in found or _covered(target, False, found):
+                continue
+            if target in SYSTEM or len(found) >= MOST:
+                raise UsageError(
+                    f"{path} is a link to {target}, which a container cannot have"
+                    + (f": there are more than {MOST} such links" if target not in SYSTEM else ""),
+                    "links to directories that are not the system's", "link one directory, or use --runtime=local",
+                )  # fmt: skip
+            found[target] = path.parent == data and target.is_dir()
+            _links(target, data, found)
 
 
 def _split(argument: str) -> tuple[str, str]:
