@@ -98,6 +98,15 @@ def report(c, results="", output_dir="", beside="", runtime="local"):
     run("report", flags(results=results, output_dir=output_dir, beside=beside), runtime)
 
 
+@task(help=RUNTIME | {"precision": "int8, fp32 or qat", "cpus": "CPUs to pin to"})
+def profile(c, model="MobileNetV1", precision="int8", model_path="", batch_size=50, num_threads=1, cpus="",
+            iterations=10, warmup=2, data_file="", output_dir="", runtime="local"):  # fmt: skip
+    """Show where a model's time goes: each operator with its kernel, types, time; reorders; what is not INT8."""
+    run("profile", flags(model=model, precision=precision, model_path=model_path, batch_size=batch_size,
+                         num_threads=num_threads, cpus=cpus, iterations=iterations, warmup=warmup,
+                         data_file=data_file, output_dir=output_dir), runtime, cpus=cpus)  # fmt: skip
+
+
 @task(help=RUNTIME)
 def doctor(c, runtime="local"):
     """Say what this host can do, and what would make its figures better."""
@@ -159,7 +168,7 @@ def demo(c, runtime="local"):
         run(stage, argv, runtime)
 
 
-namespace = Collection(dataset, weights, preprocess, train, convert, benchmark, report, doctor, demo, shell)
+namespace = Collection(dataset, weights, preprocess, train, convert, benchmark, report, profile, doctor, demo, shell)
 namespace.add_collection(Collection("build", build_tester, build_image, compare_images))
 namespace.add_collection(Collection("k8s", k8s_manifest))
 namespace.add_collection(Collection("clean", clean_containers))

@@ -340,6 +340,36 @@ def test_the_report_is_written_and_names_its_page(home, measured):
     assert "MobileNetV1" in text and "foolbox-20" in text and text.count("<table") >= 5
 
 
+# Profiles.
+
+
+@pytest.mark.parametrize(("precision", "source"), [("int8", ("s8", "u8")), ("fp32", ("f32",))])
+def test_a_profile_names_the_kernel_of_every_convolution_and_accounts_for_the_run(home, converted, precision, source):
+    said = home.run("profile", f"--precision={precision}", "--batch-size=4", "--iterations=3", "--warmup=1")
+    directory = home.path / f"profiles/MobileNetV1-{precision}-b4-t1"
+    made = json.loads((directory / "profile.json").read_text())
+    rows = [p for step in made["steps"] for p in step["primitives"] if p["kind"] == "convolution"]
+    assert len(rows) == 27 and all(r["operands"]["src"]["dtype"] in source and r["operations"] for r in rows)
+    layers = [step["layer"] for step in made["steps"] if step["operator"] == "fused_conv2d"]
+    assert layers == [f"conv2d_{i}" for i in range(27)]
+    inside, run = (sum(p["ms"] for s in made["steps"] for p in s["primitives"]), sorted(made["runs_ms"])[1])
+    assert 0 < inside < 1.5 * run and len(made["runs_ms"]) == 3  # 1.5: the machine may be disturbed meanwhile
+    # The FP32 program is fused when it is loaded; each executed operator names what of the file it stands for.
+    if precision == "fp32":
+        assert [name.split()[1] for name in made["steps"][0]["saved"]] == ["conv2d", "batch_norm", "relu6"]
+        assert made["left"] == []
+    else:
+        assert "fc" in {row["operator"] for row in made["left"]} and all(row["why"] for row in made["left"])
+    assert "outside oneDNN" in said and f"profile: {directory}" in said
+    expected = {f"profile.{kind}" for kind in ("json", "csv", "txt", "png", "svg")} | {"manifest.json"}
+    assert {p.name for p in directory.iterdir()} == expected
+
+
+def test_a_profile_of_a_model_that_is_not_there_is_refused(home, trained):
+    line = home.run("profile", "--model=VGG16", code=4)
+    assert "VGG16/int8: no such directory" in line
+
+
 # A second time.
 
 

@@ -13,7 +13,8 @@ from invoke.program import Program
 from qat8 import cli, config
 
 REPO = Path(__file__).resolve().parents[2]
-STAGES = ("dataset", "weights", "preprocess", "train", "convert", "benchmark", "report", "doctor", "build.tester")
+STAGES = ("dataset", "weights", "preprocess", "train", "convert", "benchmark", "report", "profile", "doctor",
+          "build.tester")  # fmt: skip
 
 
 @pytest.fixture(scope="module")
@@ -89,6 +90,10 @@ def test_a_task_without_flags_starts_its_stage_with_flags_that_it_takes(started,
           "batch_sizes": "2", "cpus": "0", "repetitions": 3, "min_seconds": 0.5, "warmup": 0, "quick": True,
           "reuse": True, "output": "o"}),
         ("report --output-dir=d", {"output_dir": "d"}),
+        ("profile --model=X --precision=fp32 --batch-size=3 --num-threads=2 --cpus=0 --iterations=4 --data-file=f "
+         "--warmup=1 --model-path=m --output-dir=o",
+         {"model": "X", "precision": "fp32", "batch_size": 3, "num_threads": 2, "cpus": "0", "iterations": 4,
+          "data_file": "f", "warmup": 1, "model_path": "m", "output_dir": "o"}),
         ("build.tester --paddle-root=r --use-profiler", {"paddle_root": "r", "use_profiler": True}),
     ],
 )  # fmt: skip

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 from qat8.int8.passes import CONVOLUTIONS
 
-_BOOKKEEPING = ("feed", "fetch", "quantize", "dequantize", "requantize")
+BOOKKEEPING = ("feed", "fetch", "quantize", "dequantize", "requantize")
 _FUSABLE = ("batch_norm", "relu", "relu6", "elementwise_add", "swish", "hard_swish", "leaky_relu")
 
 
@@ -57,13 +57,13 @@ def inspect(before: Counter, program, asked: set[str]) -> Inspection:
         if gone := before[name] - after[name]:
             result.fused[name] = gone
     for op in ops:
-        if op.type not in _BOOKKEEPING and not is_int8(op):
+        if op.type not in BOOKKEEPING and not is_int8(op):
             count, _ = result.left.get(op.type, (0, ""))
-            result.left[op.type] = (count + 1, _why(op, asked))
+            result.left[op.type] = (count + 1, why(op, asked))
     return result
 
 
-def _why(op, asked: set[str]) -> str:
+def why(op, asked: set[str]) -> str:
     if op.type in CONVOLUTIONS:
         return "asked for, but an activation or filter scale is missing" if op.type in asked else "not asked for"
     if op.type in ("fc", "matmul", "matmul_v2", "mul"):

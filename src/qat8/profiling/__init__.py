@@ -1,0 +1,1 @@
+"""Where a model's time goes, operator by operator: what ran, with which kernel and types, for how long."""
