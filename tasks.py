@@ -78,16 +78,21 @@ def convert(c, model="MobileNetV1", qat_model_path="", int8_model_save_path="", 
                       "reuse": "do nothing when the same was measured before", "memory": "limit of the container: 8g",
                       "numa": "NUMA node of the container", "hosts": "names of hosts.toml or Docker contexts",
                       "host_timeout": "seconds after which a silent host is given up",
-                      "image": "image of the container"})  # fmt: skip
-def benchmark(c, models="MobileNetV1", fp32_model="", int8_model="", data_file="", testers="cpp,python",
-              threads="1,all", batch_sizes="1,50", cpus="", repetitions=5, min_seconds=3.0, warmup=2, quick=False,
-              reuse=False, output="", image="", numa="", memory="", hosts="", host_timeout="",
+                      "image": "image of the container", "scenario": "also single-stream, offline, server, by comma",
+                      "target_latency_ms": "of server: what p99 must not exceed", "sweep": "all instances x cores",
+                      "instances": "also so many processes at once; auto: as many as fit"})  # fmt: skip
+def benchmark(c, models="MobileNetV1", fp32_model="", int8_model="", data_file="", testers="",
+              threads="", batch_sizes="", cpus="", repetitions=5, min_seconds=3.0, warmup=2, quick=False,
+              scenario="", target_latency_ms="", duration="", min_queries="", instances="", cores_per_instance="",
+              sweep=False, reuse=False, output="", image="", numa="", memory="", hosts="", host_timeout="",
               runtime="local"):  # fmt: skip
     """Measure FP32 against INT8: models x testers x threads x batch sizes -> one results file."""
     run("benchmark", flags(models=models, fp32_model=fp32_model, int8_model=int8_model, data_file=data_file,
                            testers=testers, threads=threads, batch_sizes=batch_sizes, cpus=cpus,
                            repetitions=repetitions, min_seconds=min_seconds, warmup=str(warmup), quick=quick,
-                           reuse=reuse, output=output),
+                           reuse=reuse, output=output, scenario=scenario, target_latency_ms=target_latency_ms,
+                           duration=duration, min_queries=min_queries, instances=instances,
+                           cores_per_instance=cores_per_instance, sweep=sweep),
         runtime, image=image, cpus=cpus, numa=numa, memory=memory, hosts=hosts,
         host_timeout=host_timeout)  # fmt: skip
 

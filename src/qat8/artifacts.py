@@ -74,6 +74,16 @@ def atomic_file(path: Path) -> Iterator[Path]:
         temporary.unlink(missing_ok=True)
 
 
+def require_replaceable(path: Path) -> None:
+    """Before the work whose result goes there.
+
+    Raises:
+        DataError: `path` is there and holds no manifest: not an artifact, so it is not replaced.
+    """
+    if path.exists() and not (path / "manifest.json").is_file() and (path.is_file() or any(path.iterdir())):
+        raise DataError(f"{path} is there and is no artifact of qat8", "a new directory", "name another one")
+
+
 @contextlib.contextmanager
 def atomic_directory(path: Path) -> Iterator[Path]:
     """A temporary directory that takes `path`'s place when the block ends well; the old one stays whole until then.
@@ -82,8 +92,7 @@ def atomic_directory(path: Path) -> Iterator[Path]:
         DataError: `path` is there and holds no manifest: not an artifact, so it is not replaced.
     """
     path = Path(path)
-    if path.exists() and not (path / "manifest.json").is_file() and (path.is_file() or any(path.iterdir())):
-        raise DataError(f"{path} is there and is no artifact of qat8", "a new directory", "name another one")
+    require_replaceable(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = Path(tempfile.mkdtemp(prefix=f".{path.name}{TEMPORARY}", dir=path.parent))
     try:

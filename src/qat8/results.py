@@ -12,6 +12,8 @@ from typing import Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from qat8.errors import DataError
+from qat8.records import Latency
+from qat8.scenario_results import Instances, ScenarioMeasurement
 
 SCHEMA = 1
 Precision = Literal["fp32", "int8"]
@@ -19,17 +21,6 @@ Precision = Literal["fp32", "int8"]
 
 class _Record(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, protected_namespaces=())
-
-
-class Latency(_Record):
-    """Latency of one batch, in milliseconds, over the measured batches; percentiles by the nearest-rank method."""
-
-    mean: float
-    p50: float
-    p90: float
-    p99: float
-    min: float
-    max: float
 
 
 class PartialBatch(_Record):
@@ -103,6 +94,7 @@ class Comparison(_Record):
     model: str
     tester: str
     threads: int
+    instances: int = 1
     batch_size: int
     speedup: float
     speedup_min: float
@@ -170,6 +162,8 @@ class Results(_Record):
     runs: list[Run]
     comparisons: list[Comparison]
     accuracy: list[SubsetAccuracy]
+    scenarios: list[ScenarioMeasurement] = []
+    instances: list[Instances] = []
 
 
 def load(path: Path) -> Results:

@@ -1,23 +1,22 @@
-"""The shape of one scenario run: what `sample_tester --scenario ... --json FILE` writes; see docs/scenarios.md."""
+"""The shapes of what scenarios and several instances give; see docs/scenarios.md.
+
+`ScenarioRun` is what `sample_tester --scenario ... --json FILE` writes; the others are members of a results file.
+"""
 
 from __future__ import annotations
 
 from pathlib import Path
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
-from qat8.results import Latency
+from qat8.records import Latency, Record
 
 SCENARIOS = ("single-stream", "offline", "server")
 Scenario = Literal["single-stream", "offline", "server"]
 
 
-class _Record(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True, protected_namespaces=())
-
-
-class Probe(_Record):
+class Probe(Record):
     """One trial of the server scenario: Poisson arrivals at `rate` queries per second."""
 
     rate: float
@@ -30,7 +29,7 @@ class Probe(_Record):
     meets: bool
 
 
-class Server(_Record):
+class Server(Record):
     target_latency_ms: float
     rate: float  # queries/s, the highest found whose p99 keeps the target; 0 when no rate does
     confirmed: bool  # by a second probe with another seed
@@ -38,7 +37,7 @@ class Server(_Record):
     probes: list[Probe]
 
 
-class ScenarioRun(_Record):
+class ScenarioRun(Record):
     """One process, one scenario. A latency is completion less arrival; in offline, of a batch, less its own start."""
 
     schema_: Literal[1] = Field(1, alias="schema")
@@ -69,6 +68,48 @@ class ScenarioRun(_Record):
     threads_alive: int
     threads_busy: int
     affinity: list[int]
+
+
+class ScenarioMeasurement(Record):
+    """A model in one precision in one scenario, over `len(repetitions)` processes; in server one, which searches."""
+
+    model: str
+    precision: Literal["fp32", "int8"]
+    scenario: Scenario
+    threads: int
+    images_per_query: int
+    repetitions: list[float]  # the metric of each process
+    metric: float  # their median: single-stream p90 in ms, offline images/s, server queries/s
+    queries: int  # of all processes
+    seconds: float
+    latency_ms: Latency | None  # over the raw latencies of all processes; None: server without a rate
+    server: Server | None = None
+    latencies_files: list[str] = Field(default_factory=list)  # the raw latencies, of each process
+    cpus: list[int]
+    command: list[str]
+
+
+class Instances(Record):
+    """`instances` processes at once, each with `threads` threads on cores of its own, over the window that they share.
+
+    A batch that lies across an edge of the window counts with the share of its time inside.
+    """
+
+    model: str
+    precision: Literal["fp32", "int8"]
+    instances: int
+    threads: int  # of each instance
+    batch_size: int
+    images_per_second: float  # summed over the instances; the median of the repetitions
+    repetitions: list[float]
+    per_instance: list[list[float]]  # images/s of each instance, by repetition
+    window_seconds: list[float]  # by repetition
+    latency_ms: Latency  # of a batch, over all instances and repetitions
+    peak_rss_bytes: int  # summed over the instances
+    cpus: list[list[int]]  # of each instance
+    nodes: list[int]  # NUMA nodes of each instance's memory
+    memory: str  # how it was made local
+    command: list[str]  # of the first instance
 
 
 def load(path: Path) -> ScenarioRun:

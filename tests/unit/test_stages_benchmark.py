@@ -13,6 +13,7 @@ import report_fixture as fixture
 
 from qat8 import artifacts, datafile, environment, imaging, results
 from qat8.benchmarking import plan as planning
+from qat8.benchmarking.load import Load
 from qat8.stages import benchmark
 
 CPUS = [0, 1, 2, 3]
@@ -92,6 +93,20 @@ def test_quick_is_short_and_says_so(planned):
     assert (plan.quick, plan.repetitions, plan.min_seconds) == (True, 2, 0.3)
 
 
+def test_scenarios_and_instances_come_with_one_plain_configuration_unless_more_is_asked_for(planned):
+    plan, *_ = planned("--scenario=offline,server", "--target-latency-ms=15", "--instances=2")
+    assert (plan.testers, plan.threads, plan.batch_sizes) == (["cpp"], [1], [50])
+    assert plan.load == Load(("offline", "server"), 15, 3.0, 0, ((2, 2),))
+    plan, *_ = planned("--sweep", "--threads=all", "--batch-sizes=1,8", "--testers=python,cpp", "--quick")
+    assert (plan.testers, plan.threads, plan.batch_sizes) == (["python", "cpp"], [4], [1, 8])
+    assert plan.load.duration == 0.3 and (4, 1) in plan.load.splits
+
+
+def test_what_is_measured_beyond_single_processes_tells_two_measurements_apart(planned):
+    plain, one, two = (planned(*f)[0].settings() for f in ([], ["--instances=1"], ["--instances=2"]))
+    assert "load" not in plain and one != two
+
+
 def test_fewer_cpus_are_fewer_threads(planned):
     plan, *_ = planned("--cpus=1-2", "--threads=all")
     assert (plan.cpus, plan.threads) == ([1, 2], [2])
@@ -133,6 +148,13 @@ def test_a_cpu_without_vnni_is_warned_of_and_measured(planned, monkeypatch):
         ("--min-seconds=nan", ["--min-seconds=nan", "0 or more"]),
         ("--min-seconds=inf", ["--min-seconds=inf"]),
         ("--warmup=-1", ["'-1' is not a whole number from 0"]),
+        ("--scenario=batch", ["--scenario 'batch'", "single-stream, offline, server"]),
+        ("--scenario=server", ["--scenario=server without a target", "--target-latency-ms"]),
+        ("--target-latency-ms=5", ["--target-latency-ms without --scenario=server"]),
+        ("--duration=5", ["--duration or --min-queries without"]),
+        ("--duration=-1", ["--duration=-1"]),
+        ("--instances=9", ["9 instances of 1 cores on 4 cores", "at most 4"]),
+        ("--cores-per-instance=2", ["--cores-per-instance without --instances"]),
         ("--output=no/such/dir/x.json", ["--output", "no directory no/such/dir"]),
     ],
 )

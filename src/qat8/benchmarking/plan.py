@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from qat8 import artifacts
+from qat8.benchmarking.load import NO_LOAD, Load
 from qat8.errors import MachineError, UsageError
 
 TESTER_DIR = artifacts.REPOSITORY / "tester"
@@ -46,6 +47,7 @@ class Plan:
     min_seconds: float
     warmup: int
     quick: bool = False
+    load: Load = NO_LOAD
 
     def cells(self) -> list[Cell]:
         return [Cell(*c) for c in itertools.product(self.models, self.testers, self.threads, self.batch_sizes)]
@@ -67,6 +69,7 @@ class Plan:
         return {
             "testers": self.testers, "threads": self.threads, "batch_sizes": self.batch_sizes, "cpus": self.cpus,
             "repetitions": self.repetitions, "min_seconds": self.min_seconds, "warmup": self.warmup,
+            **self.load.settings(),
         }  # fmt: skip
 
 

@@ -83,6 +83,12 @@ def accuracy(plan: Plan, measured: Measured, labels: np.ndarray, subsets: list[S
     return found
 
 
+def predictions(plan: Plan, measured: Measured) -> dict[tuple[str, str], list[int]]:
+    """(model, precision) -> classes, of the runs whose accuracy is reported."""
+    cells = {model: Cell(model, plan.testers[0], plan.threads[0], max(plan.batch_sizes)) for model in plan.models}
+    return {(model, p): measured[cell, p][0].predictions for model, cell in cells.items() for p in PRECISIONS}
+
+
 def _subset(model: str, subset: Subset, labels: np.ndarray, predictions: dict[str, np.ndarray]) -> SubsetAccuracy:
     n = len(labels)
     right = {p: int((predicted == labels).sum()) for p, predicted in predictions.items()}

@@ -79,8 +79,7 @@ def _configuration(run: Run) -> Configuration:
 
 def speed_rows(results: Results) -> list[SpeedRow]:
     runs = {(*_configuration(run), run.precision): run for run in results.runs}
-    # A comparison does not name the number of instances: it stands for one.
-    compared = {(c.model, c.tester, c.threads, 1, c.batch_size): c for c in results.comparisons}
+    compared = {(c.model, c.tester, c.threads, c.instances, c.batch_size): c for c in results.comparisons}
     keys = dict.fromkeys(_configuration(run) for run in results.runs)
     rows = [SpeedRow(*key, runs.get((*key, "fp32")), runs.get((*key, "int8")), compared.get(key)) for key in keys]
     order = models(results)
@@ -97,7 +96,13 @@ def headline_row(rows: list[SpeedRow], model: str) -> SpeedRow | None:
     compared = [row for row in rows if row.model == model and row.comparison]
     return min(
         compared,
-        key=lambda r: (r.tester != "cpp", r.tester != "python", r.threads, abs(r.batch_size - TUTORIAL_BATCH)),
+        key=lambda r: (
+            r.tester != "cpp",
+            r.tester != "python",
+            r.instances,
+            r.threads,
+            abs(r.batch_size - TUTORIAL_BATCH),
+        ),
         default=None,
     )
 
@@ -115,10 +120,10 @@ def tester_rows(results: Results) -> list[TesterRow]:
 
 def ratio_pairs(results: Results, other: Results) -> list[tuple[SpeedRow, Comparison, Comparison]]:
     """INT8/FP32 of each configuration that both runs measured: its row in `results`, the ratio there, the other's."""
-    theirs = {(c.model, c.tester, c.threads, c.batch_size): c for c in other.comparisons}
+    theirs = {(c.model, c.tester, c.threads, c.instances, c.batch_size): c for c in other.comparisons}
     pairs = []
     for row in speed_rows(results):
-        their = theirs.get((row.model, row.tester, row.threads, row.batch_size))
+        their = theirs.get((row.model, row.tester, row.threads, row.instances, row.batch_size))
         if row.comparison and their:
             pairs.append((row, row.comparison, their))
     return pairs

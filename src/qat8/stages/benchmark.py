@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 
 from qat8 import artifacts, cli, datafile, environment, imaging, processes, results
-from qat8.benchmarking import measure, summary
+from qat8.benchmarking import cores, load, load_summary, loads, measure, summary
 from qat8.benchmarking import plan as planning
 from qat8.console import say
 from qat8.errors import DataError, UsageError
@@ -16,6 +16,7 @@ from qat8.models import registry
 
 RESULTS = artifacts.DATA / "results"
 QUICK = {"repetitions": 2, "min_seconds": 0.3}
+QUICK_QUERIES = 200  # at which p99 is the third largest latency
 
 
 def parser(prog: str) -> cli.Parser:
@@ -24,14 +25,25 @@ def parser(prog: str) -> cli.Parser:
     p.flag("fp32-model", default=None, help="directory of the FP32 model (None: data/models/MODEL/fp32)")
     p.flag("int8-model", default=None, help="directory of the INT8 model (None: data/models/MODEL/int8)")
     p.flag("data-file", default=str(artifacts.DATA / "dataset" / "embedded" / "val.bin"), help="preprocessed images")
-    p.flag("testers", default="cpp,python", help="by comma")
-    p.flag("threads", default="1,all", help="thread counts, by comma; all: every CPU of --cpus")
-    p.flag("batch-sizes", default="1,50", help="by comma")
+    p.flag("testers", default=None, help="by comma (None: cpp,python; cpp where more is asked for below)")
+    p.flag(
+        "threads", default=None, help="thread counts, by comma; all: every CPU of --cpus (None: 1,all; with them: 1)"
+    )
+    p.flag("batch-sizes", default=None, help="by comma (None: 1,50; so: 50)")
     p.flag("cpus", default=None, help="CPUs to pin to, e.g. 0-3 (None: all that this process may use)")
     p.flag("repetitions", type=cli.positive_int, default=5, help="processes per configuration")
     p.flag("min-seconds", type=float, default=3.0, help="least measured time of a process")
     p.flag("warmup", type=cli.count, default=2, help="batches before the measurement")
     p.flag("quick", default=False, help=f"{QUICK['repetitions']} short repetitions; the results say so")
+    p.flag("scenario", default=None, help="also single-stream, offline, server, by comma (docs/scenarios.md)")
+    p.flag("target-latency-ms", type=float, default=0.0, help="server: what p99 must not exceed")
+    p.flag("duration", type=float, default=None, help="least seconds of a scenario or probe (None: --min-seconds)")
+    p.flag("min-queries", type=cli.count, default=0, help="least queries of single-stream and of a probe (0: 1024)")
+    p.flag("instances", default=None, help="also so many processes at once on cores of their own; auto: as fit")
+    p.flag(
+        "cores-per-instance", type=cli.positive_int, default=None, help="(None: 1 with auto, else all cores shared out)"
+    )
+    p.flag("sweep", default=False, help="also all splits into instances x cores, and the scaling of one instance")
     p.flag("reuse", default=False, help="do nothing when the same was measured before")
     p.flag("output", default=None, help="results file (None: data/results/RUN_ID.json)")
     return p
@@ -50,6 +62,8 @@ def main(argv: list[str], prog: str = "benchmark") -> None:
     output = Path(args.output) if args.output else None
     if output and not output.parent.is_dir():
         raise UsageError(f"--output: there is no directory {output.parent}")
+    if output and plan.load.scenarios:
+        artifacts.require_replaceable(output.with_suffix(loads.RAW))
     if not environment.has_vnni():
         say(environment.NO_VNNI)
     RESULTS.mkdir(parents=True, exist_ok=True)
@@ -61,20 +75,42 @@ def _plan(args) -> planning.Plan:
     names = [registry.get(name).name for name in args.models.split(",")]
     if len(names) > 1 and (args.fp32_model or args.int8_model):
         raise UsageError("--fp32-model or --int8-model with several models", "one model")
-    testers = args.testers.split(",")
-    planning.require_testers(testers)
+    beyond = bool(args.scenario or args.instances or args.sweep)
+    testers = (args.testers or ("cpp" if beyond else "cpp,python")).split(",")
+    planning.require_testers([*testers, "cpp"] if beyond else testers)
     cpus = processes.parse_cpus(args.cpus) if args.cpus else sorted(os.sched_getaffinity(0))
     try:
-        batches = [cli.positive_int(word) for word in args.batch_sizes.split(",")]
+        batches = [cli.positive_int(word) for word in _or(args.batch_sizes, "50" if beyond else "1,50").split(",")]
     except Exception as e:
         raise UsageError(f"--batch-sizes: {e}", "numbers from 1, by comma") from None
     given = {"fp32": args.fp32_model, "int8": args.int8_model}
     models = {n: {p: Path(given[p] or artifacts.DATA / "models" / n / p) for p in planning.PRECISIONS} for n in names}
     amount = QUICK if args.quick else {"repetitions": args.repetitions, "min_seconds": args.min_seconds}
+    threads = planning.thread_counts(_or(args.threads, "1" if beyond else "1,all"), cpus)
     return planning.Plan(
-        models, Path(args.data_file), testers, planning.thread_counts(args.threads, cpus), batches, cpus,
-        warmup=args.warmup, quick=args.quick, **amount,
+        models, Path(args.data_file), testers, threads, batches, cpus,
+        warmup=args.warmup, quick=args.quick, load=_load(args, cpus, amount["min_seconds"]), **amount,
     )  # fmt: skip
+
+
+def _or(given: str | None, fallback: str) -> str:
+    return fallback if given is None else given
+
+
+def _load(args, cpus: list[int], min_seconds: float) -> load.Load:
+    names = load.scenarios(args.scenario)
+    target, duration = args.target_latency_ms, min_seconds if args.duration is None else args.duration
+    if not 0 <= duration < float("inf"):
+        raise UsageError(f"--duration={duration}", "0 or more seconds")
+    if "server" in names and not 0 < target < float("inf"):
+        raise UsageError("--scenario=server without a target", "--target-latency-ms; MLPerf's for ResNet50 is 15")
+    if target and "server" not in names:
+        raise UsageError("--target-latency-ms without --scenario=server")
+    splits = load.splits(args.instances, args.cores_per_instance, args.sweep, cores.nodes_of(cpus))
+    if not names and not splits and (args.duration is not None or args.min_queries):
+        raise UsageError("--duration or --min-queries without --scenario, --instances or --sweep")
+    least = args.min_queries or (QUICK_QUERIES if args.quick else 0)
+    return load.Load(names, target, duration, least, splits) if names or splits else load.NO_LOAD
 
 
 def _read_data(plan: planning.Plan):
@@ -126,15 +162,20 @@ def _measure(plan: planning.Plan, subsets, labels, identity: str, output: Path |
     say(f"{len(plan.cells())} configurations x FP32 and INT8 x {plan.repetitions} repetitions, CPUs {plan.cpus}")
     kernels = {model: measure.int8_kernels(plan, model) for model in plan.models}
     measured = measure.measure(plan)
+    path = output or RESULTS / f"{run_id}.json"
+    found = loads.measure(plan, path.with_suffix(loads.RAW))
+    checks = summary.checks(plan, measured, kernels)
+    checks += load_summary.checks(found, summary.predictions(plan, measured)) + environment.container_checks()
     record = results.Results(
         run_id=run_id, created=created.isoformat(timespec="seconds"), identity=identity, quick=plan.quick,
         runtime=environment.runtime(), command=["inv", "benchmark", *sys.argv[1:]],
-        environment=environment.record(summary.checks(plan, measured, kernels) + environment.container_checks()),
+        environment=environment.record(checks),
         models={n: {p: _artifact(d) for p, d in ds.items()} for n, ds in plan.models.items()},
-        data=_artifact(plan.data), runs=summary.runs(plan, measured), comparisons=summary.comparisons(plan, measured),
+        data=_artifact(plan.data), runs=summary.runs(plan, measured) + load_summary.runs(found),
+        comparisons=summary.comparisons(plan, measured) + load_summary.comparisons(found),
+        scenarios=found.scenarios, instances=found.instances,
         accuracy=summary.accuracy(plan, measured, labels, subsets),
     )  # fmt: skip
-    path = output or RESULTS / f"{run_id}.json"
     with artifacts.atomic_file(path) as temporary:
         temporary.write_text(results.dump(record))
     for check in record.environment.validity:
