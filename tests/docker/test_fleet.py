@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from qat8 import artifacts
-from qat8.containers import engine, shipping
+from qat8.containers import engine, leftovers, shipping
 
 pytestmark = pytest.mark.integration
 
@@ -148,6 +148,24 @@ def test_an_engine_behind_ssh_measures_as_any_other(fleet, second, far):
     [row] = done.rows
     assert (row["host"], row["status"]) == ("far", "done") and row["url"].startswith("ssh://root@127.0.0.1:")
     assert row["results"]["environment"]["container_details"]["host"] == "far"
+
+
+def test_an_interrupt_stops_the_jobs_of_all_hosts_also_behind_ssh(small, hosts_file, repo, client, second, far):
+    def running() -> list[str]:
+        with engine.connect(second) as other:
+            found = [c.labels.get(leftovers.STAGE, "") for c in (*client.containers.list(), *other.containers.list())]
+        return sorted(stage for stage in found if stage.startswith("benchmark-"))
+
+    words = ["--hosts=one,far", f"--hosts-file={hosts_file}", "--min-seconds=60", "--testers=cpp", "--threads=1"]
+    task = subprocess.Popen([sys.executable, "-m", "qat8.stages.benchmark_hosts", *words], cwd=repo,
+                            stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)  # fmt: skip
+    deadline = time.monotonic() + 60
+    while running() != ["benchmark-far", "benchmark-one"] and time.monotonic() < deadline:
+        time.sleep(0.2)
+    task.send_signal(signal.SIGINT)
+    _, err = task.communicate(timeout=60)
+    assert (task.returncode, running()) == (130, []), err
+    assert [line for line in err.splitlines() if "Traceback" in line] == []
 
 
 def test_an_artifact_that_was_damaged_on_the_way_is_refused(small, client, tmp_path):
