@@ -80,7 +80,7 @@ def test_a_host_that_is_not_there_is_named_and_the_other_finishes(fleet):
     assert [(row["host"], row["status"]) for row in done.rows] == [("dead", "failed"), ("one", "done")]
 
 
-LONGER = ("--min-seconds=3", "--repetitions=2")
+LONGER = ("--min-seconds=1", "--repetitions=2")
 
 
 def when_it_measures(url: str, act):

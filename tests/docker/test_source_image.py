@@ -13,10 +13,14 @@ import socket
 import subprocess
 import time
 from pathlib import Path
+from threading import Thread
 
 import pytest
 
+from qat8 import artifacts
+
 TAG = "qat8:stand-in"
+LOG = artifacts.DATA / "logs" / "build-source.log"
 
 
 def git(directory: Path, *words: str) -> str:
@@ -92,10 +96,7 @@ def build(inv, upstream, client, repo):
         git = (f"--paddle-git={upstream.url('paddle')}", f"--slim-git={upstream.url('slim')}")
         words = [word for word in git if word.partition("=")[0] not in {m.partition("=")[0] for m in more}]
         done = inv("build.image", "--source", f"--tag={TAG}", *words, *more)
-        from qat8 import artifacts
-
-        log = artifacts.DATA / "logs" / "build-source.log"
-        done.log = log.read_text() if log.is_file() else ""
+        done.log = LOG.read_text() if LOG.is_file() else ""
         return done
 
     yield call
@@ -114,6 +115,12 @@ def output(client, *command: str) -> str:
     return client.containers.run(TAG, list(command), remove=True, network_mode="none").decode()
 
 
+def bill() -> dict[str, str]:
+    """The properties of the image in its bill of materials."""
+    bom = json.loads((artifacts.DATA / "images" / f"{TAG.replace(':', '-')}.cdx.json").read_text())
+    return {p["name"]: p["value"] for p in bom["metadata"]["component"]["properties"]}
+
+
 def test_the_image_names_the_commit_that_it_was_built_from(image, upstream, client):
     origin = json.loads(output(client, "cat", "/opt/paddle/origin.json"))
     assert origin["commit"] == upstream.commit and origin["ref"] == "v2.6.2"
@@ -126,10 +133,7 @@ def test_the_image_names_the_commit_that_it_was_built_from(image, upstream, clie
 
 
 def test_the_bill_of_materials_records_the_commits(image, upstream):
-    from qat8.artifacts import DATA
-
-    bom = json.loads((DATA / "images" / f"{TAG.replace(':', '-')}.cdx.json").read_text())
-    properties = {p["name"]: p["value"] for p in bom["metadata"]["component"]["properties"]}
+    properties = bill()
     assert properties["qat8.paddle.commit"] == upstream.commit
     assert properties["qat8.slim.commit"] == git(upstream.root / "slim", "rev-parse", "v2.6.0")
     assert properties["qat8.apt"] == "the base image's own sources"
@@ -150,32 +154,31 @@ def test_the_final_stage_holds_no_headers_no_sources_and_no_compiler(image, clie
     assert output(client, "sh", "-c", script) == ""
 
 
-def test_the_profiler_is_a_variant(image, build):
-    """The stand-in's CMakeLists.txt refuses a build without the tutorial's other flags."""
-    assert "WITH_PROFILER=OFF" in image.log
-    done = build("--profiler")
-    assert done.code == 0 and "-- WITH_PROFILER=ON" in done.log, done.log[-3000:]
+@pytest.fixture(scope="module")
+def older(image, upstream, build):
+    """The older ref; the daemon is down when the build begins, and comes up when a first attempt has failed."""
 
+    def serve_then():
+        deadline = time.monotonic() + 120
+        while "attempt 1 of 5 failed" not in LOG.read_text() and time.monotonic() < deadline:
+            time.sleep(0.1)
+        upstream.serve()
 
-def test_the_older_ref_has_its_own_flag_and_library(build, client):
+    upstream.stop()
+    thread = Thread(target=serve_then)
+    thread.start()
     done = build("--paddle-ref=2.0-beta")
+    thread.join()
     assert done.code == 0, done.log[-3000:]
+    return done
+
+
+def test_the_older_ref_has_its_own_flag_and_library(older, client):
     assert output(client, "sh", "-c", "ls /opt/paddle/paddle/lib") == "libpaddle_fluid.so\n"
 
 
-def test_a_fetch_that_fails_is_tried_again(upstream, build):
-    """The daemon is down when the build begins, and comes up between two attempts."""
-    upstream.stop()
-    (upstream.root / "paddle" / "CHANGED").write_text("a new commit, so that nothing is taken from the cache\n")
-    commit(upstream.root / "paddle", "develop")
-    from threading import Timer
-
-    timer = Timer(5, upstream.serve)
-    timer.start()
-    done = build("--paddle-ref=develop")
-    timer.join()
-    assert done.code == 0, done.log[-3000:]
-    assert "attempt 1 of 5 failed" in done.log and "fetched git://" in done.log
+def test_a_fetch_that_fails_is_tried_again(older):
+    assert "attempt 1 of 5 failed" in older.log and "fetched git://" in older.log
 
 
 def test_what_cannot_be_fetched_is_one_error(build):
@@ -189,33 +192,48 @@ def test_an_unknown_ref_is_refused_before_anything_is_built(build):
     assert done.code == 2 and "did you mean 2.0-beta" in done.errors[0]
 
 
-def tarball(upstream, tmp_path) -> Path:
-    checkout = tmp_path / "Paddle"
-    git(tmp_path, "clone", "--quiet", "--recurse-submodules", str(upstream.root / "paddle"), str(checkout))
-    archive = tmp_path / "stand-in-paddle.tar.gz"
-    subprocess.run(["tar", "-czf", archive, "-C", tmp_path, "Paddle"], check=True)
-    return archive
-
-
-@pytest.fixture
-def archive(upstream, tmp_path, repo):
-    made = tarball(upstream, tmp_path)
+@pytest.fixture(scope="module")
+def archive(upstream, tmp_path_factory, repo):
+    """A checkout with its submodule as a tarball; the build copies it below data/downloads."""
+    directory = tmp_path_factory.mktemp("tarball")
+    checkout, made = directory / "Paddle", directory / "stand-in-paddle.tar.gz"
+    git(directory, "clone", "--quiet", "--recurse-submodules", str(upstream.root / "paddle"), str(checkout))
+    subprocess.run(["tar", "-czf", made, "-C", directory, "Paddle"], check=True)
     yield made
-    (repo / "data/downloads/sources" / made.name).unlink(missing_ok=True)
+    for name in (made.name, "stand-in-slim.tar.gz"):
+        (repo / "data/downloads/sources" / name).unlink(missing_ok=True)
 
 
-def test_a_tarball_needs_no_network(archive, build, upstream):
-    from qat8.artifacts import sha256
-
+@pytest.fixture(scope="module")
+def offline(build, upstream, archive):
+    """With the profiler, from tarballs, while nothing serves the repositories."""
     upstream.stop()
     try:
         slim = archive.with_name("stand-in-slim.tar.gz")
         subprocess.run(["tar", "-czf", slim, "-C", upstream.root, "slim"], check=True)
-        done = build(f"--paddle-git={archive}", f"--paddle-sha256={sha256(archive)}", f"--slim-git={slim}")
+        sha256 = artifacts.sha256(archive)
+        done = build(f"--paddle-git={archive}", f"--paddle-sha256={sha256}", f"--slim-git={slim}", "--profiler")
     finally:
         upstream.serve()
     assert done.code == 0, done.log[-3000:]
-    assert "fetched stand-in-paddle.tar.gz" in done.log
+    return done
+
+
+def test_a_tarball_needs_no_network(offline):
+    assert "fetched stand-in-paddle.tar.gz" in offline.log
+    assert "its commit is told after the fetch" in offline.out
+
+
+def test_the_commit_of_a_tarball_is_recorded_after_the_fetch(offline, upstream):
+    properties = bill()
+    assert properties["qat8.paddle.git"] == "stand-in-paddle.tar.gz"
+    assert properties["qat8.paddle.commit"] == git(upstream.root / "paddle", "rev-parse", "HEAD")
+
+
+def test_the_profiler_is_a_variant(image, offline):
+    """The stand-in's CMakeLists.txt refuses a build without the tutorial's other flags."""
+    assert "WITH_PROFILER=OFF" in image.log
+    assert "-- WITH_PROFILER=ON" in offline.log
 
 
 def test_a_tarball_with_another_checksum_is_refused(archive, build):

@@ -65,15 +65,18 @@ def test_the_report_is_written_and_the_output_kept(results, stage):
     assert any("results: " in log.read_text() for log in logs)
 
 
-def test_a_link_out_of_data_leads_in_a_container_where_it_leads_on_the_host(small, stage, tmp_path):
+def test_a_link_out_of_data_leads_in_a_container_where_it_leads_on_the_host(small, inv, tmp_path):
     elsewhere, link = tmp_path / "elsewhere", artifacts.DATA / "dataset" / "linked"
     shutil.copytree(artifacts.DATA / "dataset" / "embedded", elsewhere)
     link.symlink_to(elsewhere)
     try:
-        stage("preprocess", "--local", f"--data-dir={link}", f"--output-file={tmp_path}/val.bin")
+        words = ("preprocess", "--local", f"--data-dir={link}", "--data-dim=64", "--dtype=uint8")
+        for runtime in ("docker", "local"):
+            done = inv(*words, f"--output-file={tmp_path}/{runtime}.bin", f"--runtime={runtime}")
+            assert done.code == 0, done.out + done.err
     finally:
         link.unlink()
-    assert artifacts.sha256(tmp_path / "val.bin") == artifacts.sha256(artifacts.DATA / "dataset/embedded/val.bin")
+    assert artifacts.sha256(tmp_path / "docker.bin") == artifacts.sha256(tmp_path / "local.bin")
 
 
 def test_files_belong_to_this_user_and_nothing_is_left_running(results, ours):
