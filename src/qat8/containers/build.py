@@ -133,8 +133,8 @@ def run(dockerfile: Path, tag: str, arguments: dict[str, str], labels: dict[str,
     variables = {**os.environ, "DOCKER_BUILDKIT": "1", "DOCKER_HOST": engine.address()}
     with (
         _child([*command, str(context)], variables) as child,
-        open(log, "w", buffering=1) as record,
-    ):  # by lines: `tail -f` shows them
+        open(log, "w", buffering=1) as record,  # by lines: `tail -f` shows them
+    ):
         tail = _follow(child.stdout, record)
         if child.wait():
             raise _failed(tag, tail, log)
