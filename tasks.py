@@ -75,6 +75,7 @@ def convert(c, model="MobileNetV1", qat_model_path="", int8_model_save_path="", 
 
 
 @task(help=RUNTIME | {"threads": "by comma; all: every CPU", "quick": "short; the results say so",
+                      "max_top1_drop": "points that INT8 may lose (exit 7)", "strict": "exit 7 when INVALID",
                       "reuse": "do nothing when the same was measured before", "memory": "limit of the container: 8g",
                       "numa": "NUMA node of the container", "hosts": "names of hosts.toml or Docker contexts",
                       "host_timeout": "seconds after which a silent host is given up",
@@ -84,7 +85,8 @@ def convert(c, model="MobileNetV1", qat_model_path="", int8_model_save_path="", 
 def benchmark(c, models="MobileNetV1", fp32_model="", int8_model="", data_file="", testers="",
               threads="", batch_sizes="", cpus="", repetitions=5, min_seconds=3.0, warmup=2, quick=False,
               scenario="", target_latency_ms="", duration="", min_queries="", instances="", cores_per_instance="",
-              sweep=False, reuse=False, output="", image="", numa="", memory="", hosts="", host_timeout="",
+              sweep=False, max_top1_drop="", strict=False, reuse=False, output="", image="", numa="", memory="",
+              hosts="", host_timeout="",
               runtime="local"):  # fmt: skip
     """Measure FP32 against INT8: models x testers x threads x batch sizes -> one results file."""
     run("benchmark", flags(models=models, fp32_model=fp32_model, int8_model=int8_model, data_file=data_file,
@@ -92,7 +94,8 @@ def benchmark(c, models="MobileNetV1", fp32_model="", int8_model="", data_file="
                            repetitions=repetitions, min_seconds=min_seconds, warmup=str(warmup), quick=quick,
                            reuse=reuse, output=output, scenario=scenario, target_latency_ms=target_latency_ms,
                            duration=duration, min_queries=min_queries, instances=instances,
-                           cores_per_instance=cores_per_instance, sweep=sweep),
+                           cores_per_instance=cores_per_instance, sweep=sweep, max_top1_drop=max_top1_drop,
+                           strict=strict),
         runtime, image=image, cpus=cpus, numa=numa, memory=memory, hosts=hosts,
         host_timeout=host_timeout)  # fmt: skip
 
@@ -112,10 +115,32 @@ def profile(c, model="MobileNetV1", precision="int8", model_path="", batch_size=
                          data_file=data_file, output_dir=output_dir), runtime, cpus=cpus)  # fmt: skip
 
 
-@task(help=RUNTIME)
-def doctor(c, runtime="local"):
+@task(help=RUNTIME | {"fix": "print the commands that steady this host", "apply": "run them",
+                      "restore": "put back what --apply changed"})  # fmt: skip
+def doctor(c, fix=False, apply=False, restore=False, runtime="local"):
     """Say what this host can do, and what would make its figures better."""
-    run("doctor", [], runtime)
+    run("doctor", flags(fix=fix, apply=apply, restore=restore), runtime)
+
+
+@task(help={"a": "results file, before", "b": "results file, after",
+      "max_regression": "per cent; a loss beyond it ends with 7", "metric": "of the gate: ratio, int8 or fp32",
+      "min_change": "per cent; less is called noise", "force": "unlike machines, INVALID runs"})  # fmt: skip
+def compare(c, a, b, max_regression=5.0, metric="ratio", min_change=2.0, force=False):
+    """Compare two results files: what changed beyond noise; exit code 7 for a regression."""
+    run("compare", [a, b, *flags(max_regression=str(max_regression), metric=metric, min_change=str(min_change),
+                                 force=force)])  # fmt: skip
+
+
+@task(help={"directory": "of results files, e.g. data/results", "model": "only this one", "all": "every configuration"})
+def history(c, directory, output_dir="", model="", all=False):
+    """Plot INT8/FP32 over the commits of a directory of results."""
+    run("history", [directory, *flags(output_dir=output_dir, model=model, all=all)])
+
+
+@task(help={"output": "file (default: docs/schema)"})
+def schema(c, output=""):
+    """Write the JSON Schema of results files."""
+    run("schema", flags(output=output))
 
 
 @task(name="tester", help={"paddle_root": "inference distribution (default: the installed wheel)"})
@@ -173,7 +198,8 @@ def demo(c, runtime="local"):
         run(stage, argv, runtime)
 
 
-namespace = Collection(dataset, weights, preprocess, train, convert, benchmark, report, profile, doctor, demo, shell)
+namespace = Collection(dataset, weights, preprocess, train, convert, benchmark, report, compare, history, profile,
+                       doctor, schema, demo, shell)  # fmt: skip
 namespace.add_collection(Collection("build", build_tester, build_image, compare_images))
 namespace.add_collection(Collection("k8s", k8s_manifest))
 namespace.add_collection(Collection("clean", clean_containers))

@@ -1,7 +1,14 @@
-"""What the machine is, as far as it bears on the figures; read from the kernel, never changed."""
+"""What the machine is, as far as it bears on the figures; read from the kernel, never changed.
+
+psutil answers what it knows (memory, physical cores); the rest is `kernel`'s. py-cpuinfo was weighed and left out: it
+starts lscpu and a process of its own that runs CPUID from executable memory, takes about a second, and tells neither
+microcode, caches of a level, governor nor limits.
+"""
 
 from __future__ import annotations
 
+import functools
+import importlib.util
 import json
 import os
 import platform
@@ -12,26 +19,23 @@ from pathlib import Path
 
 import psutil
 
-from qat8 import __version__
+from qat8 import __version__, artifacts, kernel
 from qat8.artifacts import REPOSITORY
 from qat8.containers import topology
-from qat8.results import Check, Environment
+from qat8.kernel import cpuinfo
+from qat8.results import Check, Environment, Peak
 
 CGROUP = Path("/sys/fs/cgroup")
 TOOLS = {"cmake": "cmake", "g++": "g++", "make": "make"}  # program -> Debian package
 NO_VNNI = "warning: this CPU has no AVX-512 VNNI; the tutorial's gain without it is about 1.5x instead of up to 4x"
-PACKAGES = ("paddlepaddle", "paddleslim", "numpy", "pillow")
+PACKAGES = ("paddlepaddle", "paddleslim", "numpy", "pillow", "scipy")
+# What computes and what spreads the work over threads, in Paddle's wheel.
+LIBRARIES = ("base/libpaddle.so", "libs/libdnnl.so.3", "libs/libiomp5.so", "libs/libmklml_intel.so")
 VARIABLES = ("OMP_NUM_THREADS", "KMP_AFFINITY", "KMP_BLOCKTIME", "MKL_NUM_THREADS", "ONEDNN_MAX_CPU_ISA",
-             "DNNL_MAX_CPU_ISA", "FLAGS_use_mkldnn", "LD_PRELOAD", "MALLOC_ARENA_MAX")  # fmt: skip
+             "DNNL_MAX_CPU_ISA", "ONEDNN_DEFAULT_FPMATH_MODE", "FLAGS_use_mkldnn", "LD_PRELOAD", "LD_LIBRARY_PATH",
+             "MALLOC_ARENA_MAX", "GLIBC_TUNABLES", "CPU_NUM")  # fmt: skip
 FLAGS = ("avx2", "fma", "avx512f", "avx512bw", "avx512vl", "avx512_vnni", "avx_vnni", "avx512_bf16", "amx_tile",
          "amx_int8", "amx_bf16")  # fmt: skip
-
-
-def cpuinfo() -> dict[str, str]:
-    """The first processor's entry of /proc/cpuinfo."""
-    entry = Path("/proc/cpuinfo").read_text().split("\n\n")[0]
-    pairs = (line.partition(":") for line in entry.splitlines())
-    return {key.strip(): value.strip() for key, _, value in pairs}
 
 
 def has_vnni() -> bool:
@@ -39,24 +43,18 @@ def has_vnni() -> bool:
     return "avx512_vnni" in cpuinfo().get("flags", "").split()
 
 
-def _read(path: str | Path) -> str | None:
+def _read(path: Path) -> str | None:
     try:
-        return Path(path).read_text().strip()
+        return path.read_text().strip()
     except OSError:
         return None
 
 
-def turbo() -> bool | None:
-    """Whether the clock may rise above its nominal rate; None where the kernel does not tell (virtual machines)."""
-    no_turbo = _read("/sys/devices/system/cpu/intel_pstate/no_turbo")
-    boost = _read("/sys/devices/system/cpu/cpufreq/boost")
-    return no_turbo == "0" if no_turbo is not None else boost == "1" if boost is not None else None
-
-
 def cpu() -> dict:
+    """What does not change from one run to the next on a machine that is left alone."""
     info = cpuinfo()
     flags = info.get("flags", "").split()
-    nodes = sorted(p.name for p in Path("/sys/devices/system/node").glob("node[0-9]*"))
+    siblings = len(kernel.siblings(0))
     return {
         "model": info.get("model name", platform.processor()),
         "vendor": info.get("vendor_id"),
@@ -65,11 +63,15 @@ def cpu() -> dict:
         "vnni": "avx512_vnni" in flags,
         "cpus": os.cpu_count(),
         "cores": psutil.cpu_count(logical=False),
+        "sockets": kernel.sockets(),
+        "threads_per_core": siblings,
         "allowed_cpus": sorted(os.sched_getaffinity(0)),
-        "numa_nodes": len(nodes) or 1,
-        "smt": _read("/sys/devices/system/cpu/smt/active") == "1",
-        "governor": _read("/sys/devices/system/cpu/cpu0/cpufreq/scaling_governor"),
-        "turbo": turbo(),
+        "numa_nodes": len(kernel.numa_nodes()) or 1,
+        "smt": kernel.read("sys/devices/system/cpu/smt/active") == "1" or siblings > 1,
+        "caches": kernel.caches(),
+        "governor": kernel.governor(),
+        "driver": kernel.read("sys/devices/system/cpu/cpu0/cpufreq/scaling_driver"),
+        "turbo": kernel.turbo(),
         "hypervisor": "hypervisor" in flags,
     }
 
@@ -144,9 +146,21 @@ def _version(package: str) -> str:
         return "not installed"
 
 
-def record(checks: list[Check]) -> Environment:
+@functools.cache
+def libraries() -> dict[str, str]:
+    """SHA-256 of the libraries of the installed wheel that compute, by file name; found without importing Paddle."""
+    spec = importlib.util.find_spec("paddle")
+    found = {}
+    for base in (spec.submodule_search_locations or []) if spec else []:
+        paths = (Path(base) / name for name in LIBRARIES)
+        found |= {path.name: artifacts.sha256(path) for path in paths if path.is_file()}
+    return found
+
+
+def record(checks: list[Check], onednn: dict | None = None, peak: Peak | None = None) -> Environment:
+    """`onednn`: what the library said of itself in its verbose log, see `benchmarking.onednn_log`."""
     system = platform.uname()
-    release = _read("/etc/os-release") or ""
+    release = kernel.read("etc/os-release") or ""
     pretty = next((line[13:-1] for line in release.splitlines() if line.startswith("PRETTY_NAME=")), system.system)
     return Environment(
         cpu=cpu(),
@@ -154,8 +168,13 @@ def record(checks: list[Check]) -> Environment:
         os={"name": pretty, "kernel": system.release, "libc": " ".join(platform.libc_ver())},
         container=in_container(),
         container_details=container(),
+        limits=kernel.cgroup_limits(),
+        load_average=kernel.load_average(),
         versions={"qat8": __version__, "python": platform.python_version(), **{p: _version(p) for p in PACKAGES}},
+        libraries=libraries(),
+        onednn=onednn,
         git_commit=git_commit(),
         variables={name: os.environ[name] for name in VARIABLES if name in os.environ},
+        peak=peak,
         validity=checks,
     )

@@ -2,6 +2,9 @@
 
 Figures only; formatting is the report's. Accuracies are fractions of 1, times are milliseconds unless a name says
 otherwise, a top-1 difference is INT8 minus FP32. Unknown fields are refused, so that a typing error cannot pass.
+
+Versions: `schema` changes when a field goes or changes its meaning, `revision` when fields are added. A file of any
+revision up to ours is read; what it does not have yet takes the field's default. `inv schema` writes docs/schema/.
 """
 
 from __future__ import annotations
@@ -16,6 +19,7 @@ from qat8.records import Latency
 from qat8.scenario_results import Instances, ScenarioMeasurement
 
 SCHEMA = 1
+REVISION = 1  # 0: before conditions, gates, verdict and the rest of the environment were recorded
 Precision = Literal["fp32", "int8"]
 
 
@@ -28,6 +32,25 @@ class PartialBatch(_Record):
 
     images: int
     latency_ms: float
+
+
+class Conditions(_Record):
+    """What happened on the machine while one process measured; None: this machine does not tell.
+
+    Shares are of the time of the CPUs that they speak of, 0 to 1.
+    """
+
+    seconds: float  # the whole process, with its start
+    cpu_seconds: float  # of the process, user and system
+    other_load: float | None  # time of the measured CPUs that went to other processes
+    elsewhere_load: float | None  # time of all other CPUs that was not idle; None: there are no others
+    steal: float | None  # time of the measured CPUs that the hypervisor gave to other guests
+    throttled_periods: int | None  # of the cgroup's CPU quota
+    throttled_ms: float | None
+    thermal_events: int | None  # of the measured CPUs
+    swapped_pages: int | None  # of the machine, in and out
+    major_faults: int  # pages that the process had to wait for
+    frequency_mhz: tuple[float, float] | None  # least and greatest that was seen on the measured CPUs
 
 
 class TesterRun(_Record):
@@ -62,6 +85,7 @@ class TesterRun(_Record):
     threads_alive: int  # of the process, right after the measured batches
     threads_busy: int  # those that used at least 10 % of the measured time
     affinity: list[int]  # CPUs that the kernel allows
+    conditions: Conditions | None = None  # added by who started the tester
 
 
 class Run(_Record):
@@ -86,6 +110,9 @@ class Run(_Record):
     init_ms: float
     partial_batch: PartialBatch | None = None
     command: list[str]
+    latency_percentiles_ms: list[float] = []  # the 0th to the 100th, over the batches of all repetitions
+    measured_batches: int | None = None  # over all repetitions
+    conditions: list[Conditions] = []  # of each repetition
 
 
 class Comparison(_Record):
@@ -101,6 +128,7 @@ class Comparison(_Record):
     speedup_max: float
     top1_diff: float | None
     top5_diff: float | None
+    speedup_interval: tuple[float, float] | None = None  # 95 %, bootstrap over the repetitions
 
 
 class SubsetAccuracy(_Record):
@@ -120,10 +148,42 @@ class SubsetAccuracy(_Record):
     agreement_interval: tuple[float, float]
 
 
+class AccuracyGate(_Record):
+    """Whether INT8 loses no more top-1 than it may. Differences are INT8 minus FP32, fractions of 1.
+
+    The interval is of the difference of two shares of the same images: Bonett, D. G. and Price, R. M. (2012), Adjusted
+    Wald confidence interval for a difference of binomial proportions based on paired data, JEBS 37, 479-488.
+    """
+
+    model: str
+    max_top1_drop: float
+    subset: str | None  # the one that was judged; None: there is none with labels that training has not seen
+    images: int
+    top1_diff: float | None
+    interval: tuple[float, float] | None  # 95 %
+    outcome: Literal["passed", "failed", "undecided"]
+    detail: str
+
+
 class Check(_Record):
+    """What must hold for the figures to mean what they say. A warning that does not hold invalidates nothing."""
+
     check: str
     ok: bool
     detail: str
+    level: Literal["failure", "warning"] = "failure"
+
+    @property
+    def word(self) -> str:
+        return "ok" if self.ok else "INVALID" if self.level == "failure" else "warning"
+
+
+class Peak(_Record):
+    """What one core can do at most, measured on this machine, for the physical limit in the plots."""
+
+    fp32_flops_per_second_core: float | None = None
+    int8_ops_per_second_core: float | None = None
+    detail: str = ""  # how it was measured
 
 
 class Environment(_Record):
@@ -136,6 +196,11 @@ class Environment(_Record):
     git_commit: str | None
     variables: dict[str, str]
     validity: list[Check] = []
+    limits: dict[str, float | int | None] = {}  # cgroup: cpu_quota in CPUs, memory_limit_bytes; None: no limit
+    load_average: list[float] | None = None  # over 1, 5, 15 minutes, when the run had ended
+    libraries: dict[str, str] = {}  # file name -> SHA-256
+    onednn: dict | None = None  # version, commit, isa, runtime; kernels: model -> INT8 convolution kernels that ran
+    peak: Peak | None = None
 
 
 class Artifact(_Record):
@@ -150,6 +215,7 @@ class Results(_Record):
     """A results file, `data/results/RUN.json`."""
 
     schema_: Literal[1] = Field(SCHEMA, alias="schema")
+    revision: int = Field(0, ge=0, le=REVISION)  # files of revision 0 do not say it
     run_id: str
     created: str  # ISO 8601, UTC
     identity: str = ""  # SHA-256 over models, data, testers, settings and CPU: equal for a repeated measurement
@@ -164,6 +230,18 @@ class Results(_Record):
     accuracy: list[SubsetAccuracy]
     scenarios: list[ScenarioMeasurement] = []
     instances: list[Instances] = []
+    gates: list[AccuracyGate] = []
+    verdict: Literal["VALID", "INVALID"] | None = None  # None: revision 0, or nothing was checked
+    reasons: list[str] = []  # why it is INVALID
+
+    @property
+    def warnings(self) -> list[str]:
+        return [f"{c.check}: {c.detail}" for c in self.environment.validity if c.word == "warning"]
+
+
+def reasons(checks: list[Check]) -> list[str]:
+    """Of the checks that invalidate a run."""
+    return [f"{c.check}: {c.detail}" for c in checks if c.word == "INVALID"]
 
 
 def load(path: Path) -> Results:

@@ -6,7 +6,7 @@ import subprocess
 import pytest
 
 from qat8 import environment
-from qat8.results import Check, Environment
+from qat8.results import Check, Environment, Peak
 
 
 def cpuinfo(monkeypatch, flags: str) -> None:
@@ -35,28 +35,6 @@ def test_only_flags_that_bear_on_the_figures_are_recorded(monkeypatch):
     assert (found["model"], found["vendor"]) == ("Made up", "X")
 
 
-def test_the_first_processors_entry_is_read():
-    entry = environment.cpuinfo()
-    assert entry["processor"] == "0" and "fpu" in entry["flags"].split()
-
-
-@pytest.mark.parametrize(
-    ("no_turbo", "boost", "answer"),
-    [
-        ("0", None, True),
-        ("1", None, False),
-        (None, "1", True),
-        (None, "0", False),
-        (None, None, None),
-        ("1", "1", False),
-    ],
-)
-def test_turbo_is_what_the_driver_says_and_none_where_none_says_it(monkeypatch, no_turbo, boost, answer):
-    files = {"no_turbo": no_turbo, "boost": boost}
-    monkeypatch.setattr(environment, "_read", lambda path: files[path.rpartition("/")[2]])
-    assert environment.turbo() is answer
-
-
 def test_the_record_is_valid_and_json_and_carries_the_checks(monkeypatch):
     monkeypatch.setenv("KMP_BLOCKTIME", "1")
     monkeypatch.delenv("LD_PRELOAD", raising=False)
@@ -66,6 +44,19 @@ def test_the_record_is_valid_and_json_and_carries_the_checks(monkeypatch):
     assert record.versions["paddlepaddle"] == "2.6.2" and record.versions["python"].startswith("3.11")
     assert record.variables["KMP_BLOCKTIME"] == "1" and "LD_PRELOAD" not in record.variables
     assert record.memory_bytes > 2**28 and record.cpu["allowed_cpus"]
+    assert record.limits.keys() == {"cpu_quota", "memory_limit_bytes"} and len(record.load_average) == 3
+
+
+def test_the_libraries_that_compute_are_recorded_by_their_sums():
+    found = environment.libraries()
+    assert found.keys() >= {"libpaddle.so", "libdnnl.so.3", "libiomp5.so"}
+    assert all(len(digest) == 64 for digest in found.values()) and len(set(found.values())) == len(found)
+
+
+def test_what_onednn_says_and_a_measured_peak_are_part_of_the_record():
+    peak = Peak(fp32_flops_per_second_core=1e11)
+    record = environment.record([], {"isa": "x"}, peak)
+    assert (record.onednn, record.peak) == ({"isa": "x"}, peak)
 
 
 def test_a_package_that_is_not_there_is_recorded_as_such():

@@ -4,6 +4,7 @@ import json
 import sys
 from pathlib import Path
 
+import jsonschema
 import pytest
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "data"))
@@ -11,6 +12,8 @@ import report_fixture as fixture
 
 from qat8 import results
 from qat8.errors import DataError
+from qat8.results import Check
+from qat8.stages import schema
 
 
 @pytest.fixture
@@ -85,3 +88,67 @@ def test_a_missing_file_is_named_with_what_writes_one(tmp_path):
         results.load(tmp_path / "none.json")
     with pytest.raises(DataError, match="directory"):
         results.load(tmp_path)
+
+
+# The published schema, and files of older revisions.
+
+
+@pytest.fixture(scope="module")
+def published():
+    return json.loads(schema.PUBLISHED.read_text())
+
+
+def test_the_published_schema_is_what_the_code_generates():
+    assert schema.PUBLISHED.read_text() == schema.text(), "run `inv schema`"
+
+
+def test_the_published_schema_is_a_schema_and_another_implementation_takes_our_files_by_it(published, file):
+    jsonschema.Draft202012Validator.check_schema(published)
+    jsonschema.validate(json.loads(file().read_text()), published)
+
+
+@pytest.mark.parametrize("change", [
+    lambda c: c.update(typo=1), lambda c: c["runs"][0].update(precision="bf16"), lambda c: c.update(revision=99),
+    lambda c: c["environment"]["validity"][0].update(level="note"),
+])  # fmt: skip
+def test_the_published_schema_refuses_what_the_reader_refuses(published, file, change):
+    path = file(change)
+    with pytest.raises(jsonschema.ValidationError):
+        jsonschema.validate(json.loads(path.read_text()), published)
+    with pytest.raises(DataError):
+        results.load(path)
+
+
+GOLDEN = sorted((Path(__file__).parents[1] / "golden").glob("results-*.json"))
+
+
+@pytest.mark.parametrize("path", GOLDEN, ids=lambda p: p.name)
+def test_a_file_of_each_revision_is_read_and_fits_the_schema(published, path):
+    """Real files, kept as `inv benchmark` of that revision wrote them."""
+    found = results.load(path)
+    assert f"results-{found.schema_}.{found.revision}.json" == path.name
+    assert found.comparisons and all(run.repetitions for run in found.runs)
+    jsonschema.validate(json.loads(path.read_text()), published)
+
+
+def test_there_is_a_golden_file_of_the_present_revision():
+    assert f"results-{results.SCHEMA}.{results.REVISION}.json" in [path.name for path in GOLDEN]
+
+
+def test_a_file_of_revision_0_has_no_verdict_and_no_conditions():
+    found = results.load(GOLDEN[0])
+    assert (found.revision, found.verdict, found.gates, found.runs[0].conditions) == (0, None, [], [])
+    assert found.environment.validity[0].word == "ok"
+
+
+def test_the_schema_is_written_where_it_is_asked_for(tmp_path, ends):
+    done = ends(schema.main, f"--output={tmp_path / 's.json'}")
+    assert done.code == 0 and (tmp_path / "s.json").read_text() == schema.text()
+
+
+def test_reasons_are_of_failures_and_warnings_of_warnings():
+    checks = [Check(check="a", ok=True, detail="x"), Check(check="b", ok=False, detail="y"),
+              Check(check="c", ok=False, detail="z", level="warning")]  # fmt: skip
+    assert results.reasons(checks) == ["b: y"]
+    assert fixture.make_results(validity=checks).warnings == ["c: z"]
+    assert [c.word for c in checks] == ["ok", "INVALID", "warning"]

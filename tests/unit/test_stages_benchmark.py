@@ -61,7 +61,8 @@ def planned(monkeypatch, flags, ends):
 
     def run(*more):
         seen = []
-        monkeypatch.setattr(benchmark, "_measure", lambda *arguments: seen.append(arguments))
+        made = fixture.make_results()
+        monkeypatch.setattr(benchmark, "_measure", lambda *arguments: seen.append(arguments) or made)
         done = ends(benchmark.main, *flags, *more)
         assert done.code == 0, done.err
         (arguments,) = seen
@@ -147,6 +148,8 @@ def test_a_cpu_without_vnni_is_warned_of_and_measured(planned, monkeypatch):
         ("--min-seconds=-1", ["--min-seconds=-1", "0 or more"]),
         ("--min-seconds=nan", ["--min-seconds=nan", "0 or more"]),
         ("--min-seconds=inf", ["--min-seconds=inf"]),
+        ("--max-top1-drop=-1", ["--max-top1-drop=-1", "points, 0 to 100"]),
+        ("--max-top1-drop=nan", ["--max-top1-drop=nan"]),
         ("--warmup=-1", ["'-1' is not a whole number from 0"]),
         ("--scenario=batch", ["--scenario 'batch'", "single-stream, offline, server"]),
         ("--scenario=server", ["--scenario=server without a target", "--target-latency-ms"]),
@@ -284,3 +287,41 @@ def test_results_that_cannot_be_read_are_passed_over(home, planned):
     (home / "results").mkdir()
     (home / "results/broken.json").write_text("{")
     planned("--reuse")
+
+
+# The exit code of a run whose results are written.
+
+
+@pytest.fixture
+def ended(monkeypatch, flags, ends):
+    """`ended(changes, *flags)`: the benchmark ends with results that have these fields."""
+
+    def run(changes: dict, *more):
+        record = fixture.make_results().model_copy(update=changes)
+        monkeypatch.setattr(benchmark, "_measure", lambda *_: record)
+        return ends(benchmark.main, *flags, *more)
+
+    return run
+
+
+def gate(outcome: str) -> results.AccuracyGate:
+    return results.AccuracyGate(model="M", max_top1_drop=0.005, subset="all", images=9, top1_diff=-0.01,
+                                interval=(-0.02, -0.006), outcome=outcome, detail="lost a point")  # fmt: skip
+
+
+def test_a_failed_accuracy_gate_ends_with_7(ended):
+    done = ended({"gates": [gate("passed"), gate("failed")]})
+    assert done.code == 7 and "M: lost a point" in done.err[0]
+
+
+@pytest.mark.parametrize("outcome", ["passed", "undecided"])
+def test_a_gate_that_passed_or_cannot_be_decided_ends_with_0(ended, outcome):
+    assert ended({"gates": [gate(outcome)]}).code == 0
+
+
+def test_an_invalid_run_ends_with_0_and_with_strict_with_7_and_its_first_reason(ended):
+    invalid = {"verdict": "INVALID", "reasons": ["threads: 0 busy", "steal: 9 %"]}
+    assert ended(invalid).code == 0
+    done = ended(invalid, "--strict")
+    assert done.code == 7 and "the run is INVALID: threads: 0 busy" in done.err[0]
+    assert ended({"reasons": []}, "--strict").code == 0

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from qat8 import artifacts, environment
+from qat8 import artifacts, environment, kernel
 from qat8.stages import build_tester, convert, doctor, train
 
 
@@ -179,8 +179,10 @@ def machine(monkeypatch):
     good = {"model": "Made up", "vnni": True, "turbo": False, "governor": "performance", "smt": False, "numa_nodes": 1,
             "allowed_cpus": [0], "cpus": 1, "cores": 1, "hypervisor": False}  # fmt: skip
 
-    def find(**facts):
+    def find(quota=None, load=0.1, **facts):
         monkeypatch.setattr(environment, "cpu", lambda: good | facts)
+        monkeypatch.setattr(kernel, "cgroup_limits", lambda: {"cpu_quota": quota, "memory_limit_bytes": None})
+        monkeypatch.setattr(kernel, "load_average", lambda: [load, 0.0, 0.0])
         monkeypatch.setattr(environment, "missing_tools", lambda: [])
         monkeypatch.setattr(environment, "docker_engine", lambda: "20.10")
         return {f.what: f for f in doctor.findings()}
@@ -196,12 +198,14 @@ def test_a_good_machine_has_nothing_to_change(machine):
     ("facts", "what", "ok", "advice"),
     [
         ({"vnni": False}, "AVX-512 VNNI", False, "about 1.5x"),
-        ({"turbo": True}, "turbo", False, "no_turbo"),
+        ({"turbo": True}, "turbo", False, "inv doctor --fix"),
         ({"turbo": None}, "turbo", None, "FP32 and INT8 of one run"),
-        ({"governor": "powersave"}, "frequency governor", False, "cpupower frequency-set -g performance"),
+        ({"governor": "powersave"}, "frequency governor", False, "inv doctor --fix"),
         ({"governor": None}, "frequency governor", None, "the host decides"),
         ({"smt": True}, "SMT", False, "--cpus"),
         ({"numa_nodes": 2}, "NUMA", False, "--cpus"),
+        ({"quota": 1.5}, "CPU quota", False, "give it CPUs"),
+        ({"load": 2.0}, "load", False, "INVALID"),
         ({"hypervisor": True}, "virtual machine", False, "quote ratios"),
     ],
 )

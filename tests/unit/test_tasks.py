@@ -13,7 +13,7 @@ from invoke.program import Program
 from qat8 import cli, config
 
 REPO = Path(__file__).resolve().parents[2]
-STAGES = ("dataset", "weights", "preprocess", "train", "convert", "benchmark", "report", "profile", "doctor",
+STAGES = ("dataset", "weights", "preprocess", "train", "convert", "benchmark", "report", "profile", "doctor", "schema",
           "build.tester")  # fmt: skip
 
 
@@ -85,15 +85,22 @@ def test_a_task_without_flags_starts_its_stage_with_flags_that_it_takes(started,
          {"model": "X", "qat_model_path": "q", "int8_model_save_path": "i", "quantized_ops": "conv2d",
           "check_data": "c", "min_agreement": 0.5}),
         ("benchmark --models=X --fp32-model=f --int8-model=i --data-file=d --testers=cpp --threads=1 --batch-sizes=2 "
-         "--cpus=0 --repetitions=3 --min-seconds=0.5 --warmup=0 --quick --reuse --output=o",
+         "--cpus=0 --repetitions=3 --min-seconds=0.5 --warmup=0 --quick --reuse --output=o "
+         "--max-top1-drop=0 --strict",
          {"models": "X", "fp32_model": "f", "int8_model": "i", "data_file": "d", "testers": "cpp", "threads": "1",
           "batch_sizes": "2", "cpus": "0", "repetitions": 3, "min_seconds": 0.5, "warmup": 0, "quick": True,
-          "reuse": True, "output": "o"}),
+          "reuse": True, "output": "o", "max_top1_drop": 0.0, "strict": True}),
         ("report --output-dir=d", {"output_dir": "d"}),
         ("profile --model=X --precision=fp32 --batch-size=3 --num-threads=2 --cpus=0 --iterations=4 --data-file=f "
          "--warmup=1 --model-path=m --output-dir=o",
          {"model": "X", "precision": "fp32", "batch_size": 3, "num_threads": 2, "cpus": "0", "iterations": 4,
           "data_file": "f", "warmup": 1, "model_path": "m", "output_dir": "o"}),
+        ("compare x y --max-regression=0 --metric=int8 --min-change=0 --force",
+         {"a": Path("x"), "b": Path("y"), "max_regression": 0.0, "metric": "int8", "min_change": 0.0, "force": True}),
+        ("history x --output-dir=d --model=M --all",
+         {"directory": Path("x"), "output_dir": "d", "model": "M", "all": True}),
+        ("doctor --apply", {"fix": False, "apply": True, "restore": False}),
+        ("schema --output=o", {"output": "o"}),
         ("build.tester --paddle-root=r --use-profiler", {"paddle_root": "r", "use_profiler": True}),
     ],
 )  # fmt: skip

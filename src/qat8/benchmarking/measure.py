@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-import re
 import tempfile
 from pathlib import Path
 
 from qat8 import processes
+from qat8.benchmarking import onednn_log
+from qat8.benchmarking.conditions import watch
+from qat8.benchmarking.onednn_log import Kernels
 from qat8.benchmarking.plan import PRECISIONS, Cell, Plan
 from qat8.console import Bar, say
 from qat8.results import TesterRun, load_tester_run
@@ -36,9 +38,11 @@ def measure(plan: Plan) -> Measured:
 def _run(plan: Plan, cell: Cell, precision: str) -> TesterRun:
     with tempfile.TemporaryDirectory(prefix="qat8-") as directory:
         result = Path(directory) / "run.json"
-        command = processes.pinned(plan.cpus[: cell.threads], [*plan.command(cell, precision), f"--json={result}"])
-        processes.capture(command, processes.openmp(cell.threads))
-        return load_tester_run(result)
+        cpus = plan.cpus[: cell.threads]
+        command = processes.pinned(cpus, [*plan.command(cell, precision), f"--json={result}"])
+        with watch(cpus) as seen:
+            processes.capture(command, processes.openmp(cell.threads))
+        return load_tester_run(result).model_copy(update={"conditions": seen.conditions})
 
 
 def _say(cell: Cell, runs: Measured) -> None:
@@ -49,15 +53,10 @@ def _say(cell: Cell, runs: Measured) -> None:
     say(f"  {cell}: FP32 {middle[0]:.1f}, INT8 {middle[1]:.1f} images/s, ratios {spread}")
 
 
-def int8_kernels(plan: Plan, model: str) -> tuple[int, int, list[str]]:
-    """What oneDNN really ran in one batch of the INT8 model: INT8 convolutions, all convolutions, their kernels.
-
-    oneDNN's verbose log names each executed primitive, its implementation and its data types.
-    """
+def int8_kernels(plan: Plan, model: str) -> tuple[Kernels, dict[str, str]]:
+    """What oneDNN really ran in one batch of the INT8 model, and what it says of itself: version, ISA, threads."""
     cell = Cell(model, plan.testers[0], 1, 1)
     command = [*plan.command(cell, "int8")[:-2], "--iterations=1"]
     environment = {**processes.openmp(1), "ONEDNN_VERBOSE": "1", "DNNL_VERBOSE": "1"}
     log = processes.capture(processes.pinned(plan.cpus[:1], command), environment)
-    convolutions = re.findall(r"^(?:one)?dnn(?:l)?_verbose,exec,cpu,convolution,([^,]+),[^,]*,(\S*)", log, re.MULTILINE)
-    quantized = [kernel for kernel, types in convolutions if re.search(r"src_[us]8", types)]
-    return len(quantized), len(convolutions), sorted(set(quantized))
+    return onednn_log.convolutions(log), onednn_log.library(log)

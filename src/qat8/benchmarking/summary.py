@@ -1,4 +1,4 @@
-"""Testers' runs -> the records of the results file: medians, paired ratios, accuracy by subset, checks."""
+"""Testers' runs -> the records of the results file: medians, paired ratios, accuracy by subset and gate by gate."""
 
 from __future__ import annotations
 
@@ -7,12 +7,11 @@ from dataclasses import dataclass
 import numpy as np
 
 from qat8 import processes
+from qat8.benchmarking import gate
 from qat8.benchmarking.measure import Measured
 from qat8.benchmarking.plan import PRECISIONS, Cell, Plan
-from qat8.results import Check, Comparison, Latency, Run, SubsetAccuracy, TesterRun
-from qat8.statistics import Spread, median, paired_ratios, wilson_interval
-
-MAX_RATIO_SPREAD = 0.2  # largest less smallest paired ratio, over the median: more is not one figure
+from qat8.results import AccuracyGate, Comparison, Latency, Run, SubsetAccuracy, TesterRun
+from qat8.statistics import bootstrap_interval, median, paired_ratios, percentiles, wilson_interval
 
 
 @dataclass(frozen=True)
@@ -41,6 +40,9 @@ def _run(plan: Plan, cell: Cell, precision: str, reps: list[TesterRun]) -> Run:
         threads_alive=max(r.threads_alive for r in reps), threads_busy=max(r.threads_busy for r in reps),
         cpus=reps[0].affinity, init_ms=median([r.init_ms for r in reps]), partial_batch=reps[0].partial_batch,
         command=processes.pinned(cpus, plan.command(cell, precision)),
+        latency_percentiles_ms=[round(ms, 3) for ms in percentiles([ms for r in reps for ms in r.latencies_ms])],
+        measured_batches=sum(r.measured_batches for r in reps),
+        conditions=[r.conditions for r in reps if r.conditions],
     )  # fmt: skip
 
 
@@ -48,7 +50,8 @@ def comparisons(plan: Plan, measured: Measured) -> list[Comparison]:
     found = []
     for cell in plan.cells():
         fp32, int8 = (measured[cell, p] for p in PRECISIONS)
-        ratio = _ratio(measured, cell)
+        speeds = ([run.images_per_second for run in runs] for runs in (int8, fp32))
+        ratio = paired_ratios(*speeds)
         record = Comparison(
             model=cell.model,
             tester=cell.tester,
@@ -59,6 +62,9 @@ def comparisons(plan: Plan, measured: Measured) -> list[Comparison]:
             speedup_max=ratio.max,
             top1_diff=_difference(int8[0].top1, fp32[0].top1),
             top5_diff=_difference(int8[0].top5, fp32[0].top5),
+            speedup_interval=bootstrap_interval(
+                [b.images_per_second / a.images_per_second for a, b in zip(fp32, int8, strict=True)]
+            ),
         )
         found.append(record)
     return found
@@ -75,8 +81,7 @@ def accuracy(plan: Plan, measured: Measured, labels: np.ndarray, subsets: list[S
         subsets = [*subsets, Subset("all", 0, len(labels), "as in its parts", used)]
     found = []
     for model in plan.models:
-        cell = Cell(model, plan.testers[0], plan.threads[0], max(plan.batch_sizes))
-        predictions = {p: np.array(measured[cell, p][0].predictions) for p in PRECISIONS}
+        predictions = _predictions(plan, measured, model)
         for subset in subsets:
             rows = slice(subset.start, subset.start + subset.count)
             found.append(_subset(model, subset, labels[rows], {p: v[rows] for p, v in predictions.items()}))
@@ -101,52 +106,26 @@ def _subset(model: str, subset: Subset, labels: np.ndarray, predictions: dict[st
     )  # fmt: skip
 
 
-def checks(plan: Plan, measured: Measured, kernels: dict[str, tuple[int, int, list[str]]]) -> list[Check]:
-    """What must hold for the figures to mean what they say."""
-    return [
-        *(_int8(model, *found) for model, found in kernels.items()),
-        _all("affinity", [(c, r.affinity == plan.cpus[: c.threads], f"{r.affinity}") for c, r in _each(measured)],
-             "every process ran on the CPUs that it was pinned to"),
-        # A run much shorter than a clock tick of the scheduler cannot show its threads: then 0 are busy.
-        _all("threads", [(c, r.threads_busy == c.threads, f"{r.threads_busy} busy") for c, r in _each(measured)],
-             "as many threads worked as were asked for"),
-        _all("accuracy", _same_accuracy(measured), "every repetition and tester gave the same top-1 and top-5"),
-        _all("repetitions", _spreads(plan, measured),
-             f"paired INT8/FP32 ratios lie within {MAX_RATIO_SPREAD:.0%} of each other"),
-    ]  # fmt: skip
+def _predictions(plan: Plan, measured: Measured, model: str) -> dict[str, np.ndarray]:
+    """Of the run whose accuracy is reported: the first tester at the first thread count and the largest batch."""
+    cell = Cell(model, plan.testers[0], plan.threads[0], max(plan.batch_sizes))
+    return {p: np.array(measured[cell, p][0].predictions) for p in PRECISIONS}
 
 
-def _each(measured: Measured):
-    return ((cell, run) for (cell, _), reps in measured.items() for run in reps)
-
-
-def _all(name: str, outcomes: list[tuple[Cell, bool, str]], meaning: str) -> Check:
-    bad = [f"{cell}: {detail}" for cell, ok, detail in outcomes if not ok]
-    detail = meaning if not bad else f"not so: {bad[0]}" + (f" (and {len(bad) - 1} more)" if len(bad) > 1 else "")
-    return Check(check=name, ok=not bad, detail=detail)
-
-
-def _int8(model: str, quantized: int, total: int, names: list[str]) -> Check:
-    detail = f"{model}: oneDNN ran {quantized} of {total} convolutions in INT8 ({', '.join(names) or 'no kernel'})"
-    return Check(check="int8 kernels", ok=total > 0 and quantized == total, detail=detail)
-
-
-def _same_accuracy(measured: Measured) -> list[tuple[Cell, bool, str]]:
-    first: dict = {}
-    outcomes = []
-    for (cell, precision), reps in measured.items():
-        for run in reps:
-            known = first.setdefault((cell.model, precision), (run.top1, run.top5))
-            outcomes.append((cell, (run.top1, run.top5) == known, f"{precision} {run.top1}, elsewhere {known[0]}"))
-    return outcomes
-
-
-def _spreads(plan: Plan, measured: Measured) -> list[tuple[Cell, bool, str]]:
-    ratios = ((cell, _ratio(measured, cell)) for cell in plan.cells())
-    return [(c, r.max - r.min <= MAX_RATIO_SPREAD * r.median, f"{r.min:.2f} to {r.max:.2f}") for c, r in ratios]
-
-
-def _ratio(measured: Measured, cell: Cell) -> Spread:
-    """INT8 over FP32, repetition by repetition."""
-    fp32, int8 = ([run.images_per_second for run in measured[cell, p]] for p in PRECISIONS)
-    return paired_ratios(int8, fp32)
+def gates(
+    plan: Plan, measured: Measured, labels: np.ndarray, subsets: list[Subset], max_drop: float, classes: int = 1000
+) -> list[AccuracyGate]:
+    """Each model on its largest subset whose labels training has not seen. `max_drop` is a fraction of 1."""
+    independent = [subset for subset in subsets if not subset.used_in_training and subset.count]
+    found = []
+    for model in plan.models:
+        predictions = _predictions(plan, measured, model)
+        if not independent or len(predictions["fp32"]) != len(labels):
+            why = "no labelled images that training has not seen" if not independent else "the model gives no classes"
+            found.append(gate.without_labels(model, max_drop, why))
+            continue
+        subset = max(independent, key=lambda s: s.count)
+        rows = slice(subset.start, subset.start + subset.count)
+        chosen = {p: v[rows] for p, v in predictions.items()}
+        found.append(gate.judge(model, subset.name, chosen, labels[rows], max_drop, classes))
+    return found

@@ -31,7 +31,7 @@ SERVER_MARKERS = {tutorial.GOLD_6271: ("D", "#009E73"), tutorial.GOLD_6148: ("^"
 WIDE, NARROW = 9.5, 4.3  # inches; narrow fits a phone without shrinking the letters
 ROW_HEIGHT, FRAME_HEIGHT, LEGEND_HEIGHT = 0.52, 0.75, 0.45  # inches
 
-_STYLE = {
+STYLE = {
     "svg.fonttype": "none",  # text stays text: sharp, small, can be selected and searched
     "svg.hashsalt": "qat8",  # the same results give the same bytes
     "font.size": 9,
@@ -53,12 +53,16 @@ _NO_DATE = {"Date": None, "Creator": None, "Format": None, "Type": None}
 def files(results: Results) -> dict[str, bytes]:
     """speed.png, speed.svg, accuracy.png and accuracy.svg, by name."""
     made = {}
-    with matplotlib.rc_context(_STYLE):
+    with matplotlib.rc_context(STYLE):
         for name, draw in (("speed", _speed), ("accuracy", _accuracy)):
-            figure = draw(results, figures.models(results), narrow=False)
-            made[f"{name}.png"] = _save(figure, "png", facecolor="white", dpi=150, metadata={"Software": None})
-            made[f"{name}.svg"] = _save(figure, "svg", facecolor="white", metadata=_NO_DATE)
+            made |= both(draw(results, figures.models(results), narrow=False), name)
     return made
+
+
+def both(figure: Figure, name: str) -> dict[str, bytes]:
+    """NAME.png and NAME.svg, on white."""
+    png = _save(figure, "png", facecolor="white", dpi=150, metadata={"Software": None})
+    return {f"{name}.png": png, f"{name}.svg": _save(figure, "svg", facecolor="white", metadata=_NO_DATE)}
 
 
 def inline_speed(results: Results) -> list[tuple[str, str, str]]:
@@ -72,7 +76,7 @@ def inline_accuracy(results: Results) -> list[tuple[str, str, str]]:
 
 def _inline(results: Results, name: str, draw: Callable[..., Figure]) -> list[tuple[str, str, str]]:
     drawn = []
-    with matplotlib.rc_context(_STYLE):
+    with matplotlib.rc_context(STYLE):
         for number, model in enumerate(figures.models(results)):
             both = []
             for narrow in (False, True):

@@ -10,7 +10,7 @@ import jinja2
 from markupsafe import Markup, escape
 
 from qat8.report import figures, view
-from qat8.results import Results, Run
+from qat8.results import Results, Run, reasons
 
 _RUN_COLUMNS = (
     *("model", "precision", "tester", "threads", "instances", "batch_size", "images", "images_per_second"),
@@ -43,7 +43,7 @@ def render_csv(results: Results) -> str:
     latencies = [f"latency_ms_{name}" for name in _LATENCY_COLUMNS]
     head = ["run_id", "created", "quick", "valid", "cpu", *_RUN_COLUMNS, *latencies, "repetitions", "cpus"]
     writer.writerow([*head, *_COMPARISON_COLUMNS])
-    valid = all(check.ok for check in results.environment.validity)
+    valid = not reasons(results.environment.validity)
     common = [results.run_id, results.created, results.quick, valid, results.environment.cpu.get("model")]
     for run in results.runs:
         pair = pairs[run.model, run.tester, run.threads, run.instances, run.batch_size]

@@ -57,7 +57,7 @@ def banners(results: Results) -> list[str]:
             "Run `inv benchmark` without `--quick` for figures to quote."
         )
     checks = results.environment.validity
-    failed = [check for check in checks if not check.ok]
+    failed = [check for check in checks if check.word == "INVALID"]
     if failed:
         reasons = "; ".join(f"{check.check} ({check.detail})" if check.detail else check.check for check in failed)
         found.append(f"INVALID: {len(failed)} of {text.count(len(checks), 'check')} failed: {reasons}.")

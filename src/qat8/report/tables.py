@@ -165,7 +165,7 @@ def validity(results: Results) -> Table:
     return Table(
         "Validity of this run",
         ("Check", "Result", "Detail"),
-        [(check.check, "ok" if check.ok else "INVALID", check.detail) for check in checks],
+        [(check.check, check.word, check.detail) for check in checks],
         labels=3,
     )
 

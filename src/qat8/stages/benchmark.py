@@ -8,10 +8,10 @@ import sys
 from pathlib import Path
 
 from qat8 import artifacts, cli, datafile, environment, imaging, processes, results
-from qat8.benchmarking import cores, load, load_summary, loads, measure, summary
+from qat8.benchmarking import cores, gate, inputs, load, load_summary, loads, measure, summary, validity
 from qat8.benchmarking import plan as planning
 from qat8.console import say
-from qat8.errors import DataError, UsageError
+from qat8.errors import DataError, UsageError, VerificationError
 from qat8.models import registry
 
 RESULTS = artifacts.DATA / "results"
@@ -44,6 +44,8 @@ def parser(prog: str) -> cli.Parser:
         "cores-per-instance", type=cli.positive_int, default=None, help="(None: 1 with auto, else all cores shared out)"
     )
     p.flag("sweep", default=False, help="also all splits into instances x cores, and the scaling of one instance")
+    p.flag("max-top1-drop", type=float, default=gate.MAX_TOP1_DROP, help="points of top-1 that INT8 may lose; exit 7")
+    p.flag("strict", default=False, help="exit 7 when the run is INVALID for any reason")
     p.flag("reuse", default=False, help="do nothing when the same was measured before")
     p.flag("output", default=None, help="results file (None: data/results/RUN_ID.json)")
     return p
@@ -53,6 +55,8 @@ def main(argv: list[str], prog: str = "benchmark") -> None:
     args = parser(prog).parse_args(argv)
     if not 0 <= args.min_seconds < float("inf"):
         raise UsageError(f"--min-seconds={args.min_seconds}", "0 or more")
+    if not 0 <= args.max_top1_drop <= 100:
+        raise UsageError(f"--max-top1-drop={args.max_top1_drop}", "points, 0 to 100")
     plan = _plan(args)
     subsets, labels = _read_data(plan)
     identity = _identity(plan)
@@ -68,7 +72,8 @@ def main(argv: list[str], prog: str = "benchmark") -> None:
         say(environment.NO_VNNI)
     RESULTS.mkdir(parents=True, exist_ok=True)
     with artifacts.exclusive(RESULTS / "benchmark"):
-        _measure(plan, subsets, labels, identity, output)
+        record = _measure(plan, subsets, labels, identity, output, args.max_top1_drop / 100)
+    _enforce(record, args.strict)
 
 
 def _plan(args) -> planning.Plan:
@@ -138,12 +143,12 @@ def _read_data(plan: planning.Plan):
 
 def _identity(plan: planning.Plan) -> str:
     """Of everything that the figures depend on and that is a file or a setting."""
-    files = {f"{n}/{p}": artifacts.sha256(d) for n, ds in plan.models.items() for p, d in ds.items()}
-    testers = {t: artifacts.sha256(Path(planning.TESTERS[t][-1])) for t in plan.testers}
+    files = {f"{n}/{p}": inputs.checksum(d) for n, ds in plan.models.items() for p, d in ds.items()}
+    testers = {t: inputs.checksum(Path(planning.TESTERS[t][-1])) for t in plan.testers}
     machine = [environment.cpu()]
     if inside := environment.container():
         machine.append({name: inside[name] for name in ("image_id", "cpus", "nodes", "memory")})
-    return artifacts.fingerprint([files, testers, artifacts.sha256(plan.data), plan.settings(), *machine])
+    return artifacts.fingerprint([files, testers, inputs.checksum(plan.data), plan.settings(), *machine])
 
 
 def _measured_before(identity: str) -> Path | None:
@@ -156,36 +161,74 @@ def _measured_before(identity: str) -> Path | None:
     return None
 
 
-def _measure(plan: planning.Plan, subsets, labels, identity: str, output: Path | None) -> None:
+def _measure(plan: planning.Plan, subsets, labels, identity: str, output: Path | None, max_drop: float):
     created = datetime.datetime.now(datetime.UTC)
     run_id = f"{created:%Y%m%d-%H%M%S}-{os.getpid()}"
     say(f"{len(plan.cells())} configurations x FP32 and INT8 x {plan.repetitions} repetitions, CPUs {plan.cpus}")
-    kernels = {model: measure.int8_kernels(plan, model) for model in plan.models}
+    before = _checksums(plan)
+    logs = {model: measure.int8_kernels(plan, model) for model in plan.models}
     measured = measure.measure(plan)
     path = output or RESULTS / f"{run_id}.json"
     found = loads.measure(plan, path.with_suffix(loads.RAW))
-    checks = summary.checks(plan, measured, kernels)
+    changed = [artifacts.shown(path) for path, was in before.items() if inputs.checksum(path) != was]
+    gates = summary.gates(plan, measured, labels, subsets, max_drop)
+    kernels = {model: ran for model, (ran, _) in logs.items()}
+    checks = validity.checks(plan, measured, kernels, changed, gates)
     checks += load_summary.checks(found, summary.predictions(plan, measured)) + environment.container_checks()
+    reasons = results.reasons(checks)
     record = results.Results(
-        run_id=run_id, created=created.isoformat(timespec="seconds"), identity=identity, quick=plan.quick,
-        runtime=environment.runtime(), command=["inv", "benchmark", *sys.argv[1:]],
-        environment=environment.record(checks),
+        revision=results.REVISION, run_id=run_id, created=created.isoformat(timespec="seconds"), identity=identity,
+        quick=plan.quick, runtime=environment.runtime(), command=["inv", "benchmark", *sys.argv[1:]],
+        environment=environment.record(checks, _onednn(logs)),
         models={n: {p: _artifact(d) for p, d in ds.items()} for n, ds in plan.models.items()},
         data=_artifact(plan.data), runs=summary.runs(plan, measured) + load_summary.runs(found),
         comparisons=summary.comparisons(plan, measured) + load_summary.comparisons(found),
         scenarios=found.scenarios, instances=found.instances,
-        accuracy=summary.accuracy(plan, measured, labels, subsets),
+        accuracy=summary.accuracy(plan, measured, labels, subsets), gates=gates,
+        verdict="INVALID" if reasons else "VALID", reasons=reasons,
     )  # fmt: skip
     with artifacts.atomic_file(path) as temporary:
         temporary.write_text(results.dump(record))
-    for check in record.environment.validity:
-        say(f"  {'ok     ' if check.ok else 'INVALID'} {check.check}: {check.detail}")
+    _say(record)
     say(f"results: {artifacts.shown(path)}")
+    return record
+
+
+def _checksums(plan: planning.Plan) -> dict[Path, str]:
+    testers = [Path(planning.TESTERS[tester][-1]) for tester in plan.testers]
+    paths = [plan.data, *(d for ds in plan.models.values() for d in ds.values()), *testers]
+    return {path: inputs.checksum(path) for path in paths}
+
+
+def _onednn(logs: dict) -> dict:
+    """What the library said of itself, and the INT8 kernels that it really ran, by model."""
+    said = next((library for _, library in logs.values()), {})
+    return {**said, "kernels": {model: found.names for model, (found, _) in logs.items()}}
+
+
+def _say(record: results.Results) -> None:
+    for check in record.environment.validity:
+        say(f"  {check.word:7} {check.check}: {check.detail}")
+    if record.quick:
+        say("  a quick run: good for a look, not for a claim")
+    say(f"{record.verdict}" + (f" for {len(record.reasons)} reasons" if len(record.reasons) > 1 else ""))
+
+
+def _enforce(record: results.Results, strict: bool) -> None:
+    """The exit code of a run whose results are written.
+
+    Raises:
+        VerificationError: INT8 loses more than it may, or, where `strict` asks, the run is INVALID.
+    """
+    if failed := [gate for gate in record.gates if gate.outcome == "failed"]:
+        raise VerificationError(f"{failed[0].model}: {failed[0].detail}", next_step="train longer, or a wider limit")
+    if strict and record.reasons:
+        raise VerificationError(f"the run is INVALID: {record.reasons[0]}", "none of the checks to fail (--strict)")
 
 
 def _artifact(path: Path) -> results.Artifact:
     manifest = artifacts.read_manifest(path)
-    return results.Artifact(path=artifacts.shown(path), sha256=artifacts.sha256(path), manifest=manifest)
+    return results.Artifact(path=artifacts.shown(path), sha256=inputs.checksum(path), manifest=manifest)
 
 
 if __name__ == "__main__":

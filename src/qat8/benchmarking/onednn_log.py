@@ -1,0 +1,39 @@
+"""What oneDNN says of itself and of the kernels that it runs, in its verbose log (ONEDNN_VERBOSE=1).
+
+Format: oneDNN Developer Guide, "Verbose Mode": comma-separated, `onednn_verbose,info,...` lines first, then a line per
+executed primitive with its implementation and data types.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import NamedTuple
+
+_PREFIX = r"^(?:one)?dnn(?:l)?_verbose,"
+_INFO = {
+    "version": r"info,(?:oneDNN|DNNL) v(\S+)",
+    "commit": r"info,(?:oneDNN|DNNL) v\S+ \(commit (\w+)\)",
+    "isa": r"info,cpu,isa:(.+)",
+    "runtime": r"info,cpu,runtime:([^,\s]+)",
+}
+
+
+class Kernels(NamedTuple):
+    """The convolutions of one batch: how many ran in INT8, how many there were, the INT8 ones' implementations."""
+
+    quantized: int
+    total: int
+    names: list[str]
+
+
+def library(log: str) -> dict[str, str]:
+    """version, commit, isa (the instructions that oneDNN dispatches to on this CPU, in its words), runtime."""
+    found = {name: re.search(_PREFIX + pattern, log, re.MULTILINE) for name, pattern in _INFO.items()}
+    return {name: match[1].strip() for name, match in found.items() if match}
+
+
+def convolutions(log: str) -> Kernels:
+    """An implementation's name ends with the instructions it is made of: `brgconv_1x1:avx512_core_vnni`."""
+    ran = re.findall(_PREFIX + r"exec,cpu,convolution,([^,]+),[^,]*,(\S*)", log, re.MULTILINE)
+    quantized = [kernel for kernel, types in ran if re.search(r"src_[us]8", types)]
+    return Kernels(len(quantized), len(ran), sorted(set(quantized)))

@@ -1,0 +1,204 @@
+"""Whether the figures mean what they say: what makes a run INVALID, and what a reader is merely warned of.
+
+docs/trust.md explains each check and its limit.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+
+import numpy as np
+
+from qat8 import kernel
+from qat8.benchmarking.measure import Measured
+from qat8.benchmarking.onednn_log import Kernels
+from qat8.benchmarking.plan import PRECISIONS, Cell, Plan
+from qat8.results import AccuracyGate, Check, Conditions, TesterRun
+from qat8.statistics import bootstrap_interval, spread
+
+MIN_REPETITIONS = 3
+MIN_SECONDS = 1.0  # measured, of each repetition
+MIN_BATCHES = 5  # measured, over all repetitions
+MAX_RATIO_SPREAD = 0.2  # largest less smallest paired ratio, over the median: more is not one figure
+MAX_RATIO_ERROR = 0.1  # half of the bootstrap interval, over the median
+MAX_OTHER_LOAD = 0.05  # of the measured CPUs' time
+MAX_ELSEWHERE_LOAD = 0.1  # of the other CPUs' time, which share caches, memory and power with the measured ones
+MAX_STEAL = 0.02
+MAX_FREQUENCY_SPREAD = 0.05  # greatest less least clock, over the greatest
+MIN_SAME_OUTPUT = 0.98  # share of images on which two settings of the same model name the same class
+
+Outcome = tuple[Cell, bool, str]  # where, whether it holds, what was seen
+
+
+def checks(
+    plan: Plan, measured: Measured, kernels: dict[str, Kernels], changed: list[str], gates: list[AccuracyGate]
+) -> list[Check]:
+    """All checks of a run. `changed`: inputs that are not what they were when the run began."""
+    return [
+        *(_int8(model, found) for model, found in kernels.items()),
+        _all("affinity", [(c, r.affinity == plan.cpus[: c.threads], f"{r.affinity}") for c, r in _each(measured)],
+             "every process ran on the CPUs that it was pinned to"),
+        # A run much shorter than a clock tick of the scheduler cannot show its threads: then 0 are busy.
+        _all("threads", [(c, r.threads_busy == c.threads, f"{r.threads_busy} busy") for c, r in _each(measured)],
+             "as many threads worked as were asked for"),
+        _all("accuracy", _same_accuracy(measured), "every repetition and tester gave the same top-1 and top-5"),
+        _all("outputs", _same_outputs(measured), "every timed run named the same classes as the first one"),
+        Check(check="inputs", ok=not changed, detail=f"changed during the run: {', '.join(changed)}" if changed else
+              "models, data and testers are what they were at the beginning"),
+        _all("amount", _amounts(plan, measured), f"at least {MIN_REPETITIONS} repetitions of {MIN_SECONDS:g} s"),
+        _all("repetitions", _spreads(plan, measured),
+             f"paired INT8/FP32 ratios lie within {MAX_RATIO_SPREAD:.0%} of each other"),
+        *machine_checks(measured),
+        *(_gate(gate) for gate in gates),
+        *standing_warnings(plan.cpus),
+    ]  # fmt: skip
+
+
+# The machine while it was measured.
+
+
+def machine_checks(measured: Measured) -> list[Check]:
+    """From the counters that were read around each process; a counter that the machine does not tell says so."""
+    return [
+        _watched(measured, "other load", lambda c: c.other_load, lambda v: v <= MAX_OTHER_LOAD,
+                 lambda v: f"{v:.1%} of the measured CPUs' time went to other processes",
+                 f"other processes took at most {MAX_OTHER_LOAD:.0%} of the measured CPUs' time"),
+        _watched(measured, "steal", lambda c: c.steal, lambda v: v <= MAX_STEAL,
+                 lambda v: f"{v:.1%} of the time went to other guests of the host",
+                 f"the hypervisor took at most {MAX_STEAL:.0%} of the time"),
+        _watched(measured, "CPU quota", lambda c: c.throttled_periods, lambda v: v == 0,
+                 lambda v: f"the cgroup's CPU quota stopped the process in {v} periods",
+                 "no cgroup quota stopped a process"),
+        _watched(measured, "heat", lambda c: c.thermal_events, lambda v: v == 0,
+                 lambda v: f"the CPUs were slowed for heat {v} times", "no CPU was slowed for heat"),
+        _watched(measured, "swapping", lambda c: c.swapped_pages, lambda v: v == 0,
+                 lambda v: f"the machine swapped {v} pages", "nothing was swapped"),
+        _watched(measured, "frequency", _frequency_spread, lambda v: v <= MAX_FREQUENCY_SPREAD,
+                 lambda v: f"the clock moved by {v:.0%}", f"the clock stayed within {MAX_FREQUENCY_SPREAD:.0%}"),
+        _watched(measured, "load elsewhere", lambda c: c.elsewhere_load, lambda v: v <= MAX_ELSEWHERE_LOAD,
+                 lambda v: f"the other CPUs were {v:.0%} busy; they share caches, memory and power with the measured",
+                 f"the other CPUs were at most {MAX_ELSEWHERE_LOAD:.0%} busy", level="warning"),
+    ]  # fmt: skip
+
+
+def _frequency_spread(seen: Conditions) -> float | None:
+    return 1 - seen.frequency_mhz[0] / seen.frequency_mhz[1] if seen.frequency_mhz else None
+
+
+def _watched(
+    measured: Measured, name: str, value: Callable, holds: Callable, words: Callable, meaning: str, level="failure"
+) -> Check:
+    known = [(c, value(r.conditions)) for c, r in _each(measured) if r.conditions and value(r.conditions) is not None]
+    if not known:
+        return Check(check=name, ok=True, detail="this machine does not tell", level=level)
+    # Worst first: the line names one, and it should be the one that matters.
+    known.sort(key=lambda pair: -pair[1])
+    return _all(name, [(cell, holds(v), words(v)) for cell, v in known], meaning, level)
+
+
+def standing_warnings(cpus: list[int]) -> list[Check]:
+    """How the machine is set. `inv doctor --fix` says what to do about it."""
+    turbo, governors = kernel.turbo(), {kernel.governor(n) for n in cpus} - {None}
+    shared = [n for n in cpus if len(kernel.siblings(n)) > 1]
+    not_told = "this machine does not tell"
+    return [
+        Check(check="turbo", level="warning", ok=not turbo, detail={
+            None: not_told, True: "on; the tutorial turns it off, because the clock then depends on heat and load",
+            False: "off"}[turbo]),
+        Check(check="governor", level="warning", ok=governors <= {"performance"},
+              detail=", ".join(sorted(governors)) or not_told),
+        Check(check="hyper-threading", level="warning", ok=not shared, detail=f"CPUs {shared} share their cores with "
+              "logical CPUs that others may use" if shared else "off, or no CPU of the run shares its core"),
+    ]  # fmt: skip
+
+
+# The measurement itself.
+
+
+def _each(measured: Measured) -> Iterator[tuple[Cell, TesterRun]]:
+    return ((cell, run) for (cell, _), reps in measured.items() for run in reps)
+
+
+def _all(name: str, outcomes: list[Outcome], meaning: str, level: str = "failure") -> Check:
+    bad = [f"{cell}: {detail}" for cell, ok, detail in outcomes if not ok]
+    detail = meaning if not bad else f"not so: {bad[0]}" + (f" (and {len(bad) - 1} more)" if len(bad) > 1 else "")
+    return Check(check=name, ok=not bad, detail=detail, level=level)
+
+
+def _int8(model: str, found: Kernels) -> Check:
+    names = ", ".join(found.names) or "no kernel"
+    detail = f"{model}: oneDNN ran {found.quantized} of {found.total} convolutions in INT8 ({names})"
+    return Check(check="int8 kernels", ok=found.total > 0 and found.quantized == found.total, detail=detail)
+
+
+def _same_accuracy(measured: Measured) -> list[Outcome]:
+    first: dict = {}
+    outcomes = []
+    for (cell, precision), reps in measured.items():
+        for run in reps:
+            known = first.setdefault((cell.model, precision), (run.top1, run.top5))
+            outcomes.append((cell, (run.top1, run.top5) == known, f"{precision} {run.top1}, elsewhere {known[0]}"))
+    return outcomes
+
+
+def _same_outputs(measured: Measured) -> list[Outcome]:
+    """MLPerf's TEST01: a run that is timed must give what the run gave whose accuracy is reported.
+
+    Repetitions of one setting must be alike to the image; another batch size, thread count or tester may round
+    otherwise, which turns a class over on an image whose two best are level.
+    """
+    accuracy_run: dict = {}
+    outcomes = []
+    for (cell, precision), reps in measured.items():
+        reference = accuracy_run.setdefault((cell.model, precision), reps[0].predictions)
+        for run in reps:
+            own = _agreement(run.predictions, reps[0].predictions)
+            other = _agreement(run.predictions, reference)
+            ok = own == 1 and other >= MIN_SAME_OUTPUT
+            detail = f"{precision} names another class on {1 - min(own, other):.1%} of the images than before"
+            outcomes.append((cell, ok, detail))
+    return outcomes
+
+
+def _agreement(a: list[int], b: list[int]) -> float:
+    if len(a) != len(b):
+        return 0.0
+    return float(np.mean(np.asarray(a) == np.asarray(b))) if a else 1.0
+
+
+def _amounts(plan: Plan, measured: Measured) -> list[Outcome]:
+    outcomes = []
+    for (cell, precision), reps in measured.items():
+        shortest = min(sum(r.latencies_ms) for r in reps) / 1000
+        batches = sum(r.measured_batches for r in reps)
+        enough = len(reps) >= MIN_REPETITIONS and shortest >= MIN_SECONDS and batches >= MIN_BATCHES
+        seen = f"{precision}: {len(reps)} repetitions of {shortest:.2f} s or more, {batches} batches"
+        wanted = f"at least {MIN_REPETITIONS}, {MIN_SECONDS:g} s and {MIN_BATCHES}"
+        outcomes.append((cell, enough, f"{seen}; wanted {wanted}{' (--quick)' if plan.quick else ''}"))
+    return outcomes
+
+
+def _spreads(plan: Plan, measured: Measured) -> list[Outcome]:
+    return [(cell, _steady(ratios), _range(ratios)) for cell in plan.cells() if (ratios := _ratios(measured, cell))]
+
+
+def _steady(ratios: list[float]) -> bool:
+    found, interval = spread(ratios), bootstrap_interval(ratios)
+    error = (interval[1] - interval[0]) / 2 if interval else 0
+    return found.max - found.min <= MAX_RATIO_SPREAD * found.median and error <= MAX_RATIO_ERROR * found.median
+
+
+def _range(ratios: list[float]) -> str:
+    return f"{min(ratios):.2f} to {max(ratios):.2f}"
+
+
+def _ratios(measured: Measured, cell: Cell) -> list[float]:
+    """INT8 over FP32, repetition by repetition."""
+    fp32, int8 = ([run.images_per_second for run in measured[cell, p]] for p in PRECISIONS)
+    return [b / a for a, b in zip(fp32, int8, strict=True)]
+
+
+def _gate(gate: AccuracyGate) -> Check:
+    # Too few photographs to tell is no fault of the measurement: a warning.
+    level = "failure" if gate.outcome == "failed" else "warning"
+    return Check(check="accuracy gate", ok=gate.outcome == "passed", level=level, detail=f"{gate.model}: {gate.detail}")
