@@ -38,10 +38,14 @@ def dataset(c, output_dir="", ilsvrc2012=False, runtime="local"):
     run("dataset", flags(output_dir=output_dir, ilsvrc2012=ilsvrc2012), runtime)
 
 
-@task(help=RUNTIME)
-def weights(c, model="MobileNetV1", output_dir="", runtime="local"):
-    """Import real ImageNet weights that ship in a package."""
-    run("weights", flags(model=model, output_dir=output_dir), runtime)
+@task(help=RUNTIME | {"file": "weights of another tool (docs/weights.md)", "weights_sha256": "what --file must have",
+                      "allow_unused": "although arrays of --file have no use here",
+                      "backbone_only": "the last layer starts at random"})  # fmt: skip
+def weights(c, model="MobileNetV1", file="", weights_sha256="", allow_unused=False, backbone_only=False, output_dir="",
+            runtime="local"):  # fmt: skip
+    """Import pretrained weights: real ImageNet weights that ship in a package, or a file of another tool."""
+    run("weights", flags(model=model, file=file, weights_sha256=weights_sha256, allow_unused=allow_unused,
+                         backbone_only=backbone_only, output_dir=output_dir), runtime)  # fmt: skip
 
 
 @task(help=RUNTIME | {"local": "the images are yours, in --data-dir", "format": "qat8 or raw (the tutorial's layout)",

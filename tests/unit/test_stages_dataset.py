@@ -120,4 +120,4 @@ def test_weights_are_written_with_their_origin_and_are_up_to_date_then(monkeypat
 
 
 def test_models_without_a_package_of_weights_say_how_to_use_ones_own(refused):
-    refused(weights.main, 2, ["no package with ImageNet weights of ResNet50", "--pretrained-model"], "--model=resnet50")
+    refused(weights.main, 2, ["no package with ImageNet weights of ResNet50", "--file=FILE"], "--model=resnet50")

@@ -71,6 +71,8 @@ def test_a_task_without_flags_starts_its_stage_with_flags_that_it_takes(started,
     [
         ("dataset --output-dir=d --ilsvrc2012", {"output_dir": "d", "ilsvrc2012": True}),
         ("weights --model=X --output-dir=d", {"model": "X", "output_dir": "d"}),
+        ("weights --file=f --weights-sha256=1 --allow-unused --backbone-only",
+         {"file": "f", "weights_sha256": "1", "allow_unused": True, "backbone_only": True}),
         ("preprocess --local --data-dir=d --label-list=l --output-file=o --data-dim=32 --model=ResNet50 --format=raw "
          "--on-missing=skip --classes=7 --workers=1 --normalisation=imagenet",
          {"local": True, "data_dir": "d", "label_list": "l", "output_file": "o", "data_dim": 32, "model": "ResNet50",

@@ -13,22 +13,24 @@ nn = paddle.nn
 BLOCKS = [(64, 1), (128, 2), (128, 1), (256, 2), (256, 1), (512, 2)] + [(512, 1)] * 5 + [(1024, 2), (1024, 1)]
 
 
-def _conv(inputs: int, outputs: int, kernel: int, stride: int = 1, groups: int = 1) -> nn.Sequential:
+def _conv(inputs: int, outputs: int, kernel: int, stride: int, groups: int, paddle_style: bool) -> nn.Sequential:
     # SAME on an even side with kernel 3 and stride 2 pads one row below and one column to the right, none before.
-    padding = 0 if kernel == 1 else [0, 1, 0, 1] if stride == 2 else 1
+    padding = 0 if kernel == 1 else [0, 1, 0, 1] if stride == 2 and not paddle_style else 1
     conv = nn.Conv2D(inputs, outputs, kernel, stride, padding, groups=groups, bias_attr=False)
-    return nn.Sequential(conv, nn.BatchNorm2D(outputs, epsilon=1e-3), nn.ReLU6())
+    activation = nn.ReLU() if paddle_style else nn.ReLU6()
+    return nn.Sequential(conv, nn.BatchNorm2D(outputs, epsilon=1e-3), activation)
 
 
 class MobileNetV1(nn.Layer):
-    """float32 [N, 3, 224, 224] in [-1, 1] -> logits float32 [N, classes]."""
+    """float32 [N, 3, 224, 224] -> logits float32 [N, classes]. `paddle_style`: ReLU and padding 1, for Paddle's
+    weights."""
 
-    def __init__(self, classes: int = 1000) -> None:
+    def __init__(self, classes: int = 1000, paddle_style: bool = False) -> None:
         super().__init__()
-        layers, channels = [_conv(3, 32, 3, stride=2)], 32
+        layers, channels = [_conv(3, 32, 3, 2, 1, paddle_style)], 32
         for outputs, stride in BLOCKS:
-            layers.append(_conv(channels, channels, 3, stride, groups=channels))
-            layers.append(_conv(channels, outputs, 1))
+            layers.append(_conv(channels, channels, 3, stride, channels, paddle_style))
+            layers.append(_conv(channels, outputs, 1, 1, 1, paddle_style))
             channels = outputs
         self.features = nn.Sequential(*layers)
         self.pool = nn.AdaptiveAvgPool2D(1)

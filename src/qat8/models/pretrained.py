@@ -1,31 +1,19 @@
 """Pretrained weights, read as arrays: `weights.npz` (what `inv weights` writes) or Paddle's `.pdparams`.
 
-A `.pdparams` is a pickle, and a pickle can run code while it is read; so only the few constructors of NumPy arrays are
-let in, everything else is refused by name.
+Other tools' formats come in by `weights.formats` and `weights.matching`.
 """
 
 from __future__ import annotations
 
-import pickle
 import zipfile
 from pathlib import Path
 
 import numpy as np
 
+from qat8 import artifacts
+from qat8.console import say
 from qat8.errors import ModelError
-
-_ALLOWED = {
-    ("numpy.core.multiarray", "_reconstruct"), ("numpy.core.multiarray", "scalar"),
-    ("numpy._core.multiarray", "_reconstruct"), ("numpy._core.multiarray", "scalar"),
-    ("numpy", "ndarray"), ("numpy", "dtype"), ("collections", "OrderedDict"), ("_codecs", "encode"),
-}  # fmt: skip
-
-
-class _ArraysOnly(pickle.Unpickler):
-    def find_class(self, module: str, name: str):
-        if (module, name) not in _ALLOWED:
-            raise pickle.UnpicklingError(f"it wants to run {module}.{name}")
-        return super().find_class(module.replace("numpy._core", "numpy.core"), name)
+from qat8.models.weights import formats, matching, pickles
 
 
 def read(path: Path) -> dict[str, np.ndarray]:
@@ -43,17 +31,40 @@ def read(path: Path) -> dict[str, np.ndarray]:
         if zipfile.is_zipfile(path):
             with np.load(path, allow_pickle=False) as arrays:
                 return {name: arrays[name] for name in arrays.files}
-        with open(path, "rb") as f:
-            content = _ArraysOnly(f, encoding="latin1").load()
+        content = pickles.read_pdparams(path)
+    except ModelError:
+        raise
     except Exception as e:  # damage in a pickle can raise anything
         raise ModelError(f"{path}: not weights ({e})", "weights.npz or *.pdparams with arrays only") from e
-    if not isinstance(content, dict):
-        raise ModelError(f"{path}: holds a {type(content).__name__}", "a mapping of names to arrays")
-    content.pop("StructuredToParameterName@@", None)
     for name, value in content.items():
         if not isinstance(value, np.ndarray) or value.dtype.kind not in "fiu":
             raise ModelError(f"{path}: {name} holds no numbers", "a mapping of names to arrays")
     return content
+
+
+def load(path: Path, model: str, shapes: dict[str, tuple[int, ...]]) -> dict[str, np.ndarray]:
+    """The state of a model from weights of any known format, by name and by shape.
+
+    Raises:
+        ModelError: not readable, or it does not fit.
+    """
+    source = formats.read(path)
+    if source.format in ("qat8", "pdparams") and source.tensors.keys() <= shapes.keys():
+        return source.tensors
+    found = matching.match(source, model, shapes)
+    for line in found.lines():
+        say(f"  {line}")
+    matching.require_whole(found, path)
+    return found.state
+
+
+def origin(path: Path, model: str) -> str:
+    """Which variant of the model the weights are made for (`registry.Model.for_weights_of`), "" the row itself."""
+    manifest = artifacts.read_manifest(path) if path.is_dir() else None
+    if manifest:
+        return manifest.get("origin", "")
+    source = formats.read(path)
+    return "" if source.format in ("qat8", "pdparams") else matching.origin(source, model)
 
 
 def check(state: dict[str, np.ndarray], shapes: dict[str, tuple[int, ...]], path: Path) -> None:

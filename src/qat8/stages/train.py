@@ -28,7 +28,11 @@ def parser(prog: str) -> cli.Parser:
     p = cli.Parser(prog=prog, description="train a model quantization-aware",
                    epilog="Every key of config.yaml is a flag too, e.g. --LearningRate.base_lr=1e-5.")  # fmt: skip
     p.flag("model", default=registry.DEFAULT, help=f"one of {', '.join(registry.MODELS)}")
-    p.flag("pretrained-model", default=None, help="weights.npz or *.pdparams (None: what `inv weights` imported)")
+    p.flag(
+        "pretrained-model",
+        default=None,
+        help="weights of any format of docs/weights.md (None: what `inv weights` imported)",
+    )
     p.flag("data", choices=["imagenet"], default="imagenet", help="kind of data set")
     p.flag("data-dir", default=str(EMBEDDED), help="directory with train_list.txt")
     p.flag("save-float32-qat-dir", default=None, help="where the float32 QAT model goes (None: under data/models)")
@@ -61,7 +65,10 @@ def main(argv: list[str], prog: str = "train") -> None:
         hint = "inv weights" if model.embedded_weights else "--pretrained-model=FILE.pdparams with weights of yours"
         raise ModelError(f"no pretrained weights of {model.name}", "trained FP32 weights to start from", hint)
     if not weights.exists():
-        raise ModelError(f"{weights}: no such file", "pretrained weights, weights.npz or *.pdparams")
+        raise ModelError(f"{weights}: no such file", "pretrained weights (docs/weights.md)")
+    if weights.is_dir() and (artifacts.read_manifest(weights) or {}).get("random_head"):
+        say("warning: the last layer of these weights is random; no accuracy of this model means anything")
+    model = model.for_weights_of(pretrained.origin(weights, model.name))
     build(model, settings, weights, Path(args.data_dir), args.save_float32_qat_dir)
 
 
@@ -107,7 +114,7 @@ def _train(model, settings, weights, data_dir, home, qat, described, inputs) -> 
     say(f"{model.name}: {len(images.train)} training and {len(images.validation)} validation images, {total} updates")
     with step("building the programs"):
         session = programs.open_session(model, settings, total)
-        state = pretrained.read(weights)
+        state = pretrained.load(weights, model.name, session.fp32.shapes)
         pretrained.check(state, session.fp32.shapes, weights)
         programs.load_weights(session, state)
     _save_fp32(session, home / "fp32", described, inputs)
