@@ -51,13 +51,14 @@ def native_stderr_kept_back() -> Iterator[None]:
 
 
 class Bar:
-    """A progress bar; where there is no terminal, a line at most every ten seconds."""
+    """A progress bar; where there is no terminal, a line at most every ten seconds. A `unit` shows its rate."""
 
     LOG_SECONDS = 10.0
 
-    def __init__(self, what: str, total: int, done: int = 0) -> None:
+    def __init__(self, what: str, total: int, done: int = 0, unit: str = "") -> None:
         self.what, self.total, self.done, self.note = what, total, done, ""
-        self._last = time.monotonic()
+        self._unit, self._before, self._start = unit, done, time.monotonic()
+        self._last = self._start
         self._live = Progress(
             TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(),
             TimeRemainingColumn(), TextColumn("{task.fields[note]}"), console=console, transient=True,
@@ -76,8 +77,26 @@ class Bar:
 
     def advance(self, n: int = 1, note: str = "") -> None:
         self.done, self.note = self.done + n, note or self.note
+        if self._unit:
+            self.note = self._speed()
         if self._live:
             self._live.update(self._task, advance=n, note=self.note)
         elif time.monotonic() - self._last > self.LOG_SECONDS:
             self._last = time.monotonic()
             say(f"  {self.what}: {self.done} of {self.total} {self.note}".rstrip())
+
+    def _speed(self) -> str:
+        """Of this run: what an earlier one did took no time now."""
+        rate = max(self.done - self._before, 0) / max(time.monotonic() - self._start, 1e-3)
+        left = "" if self._live or not rate else f", {duration((self.total - self.done) / rate)} left"
+        return f"{rate:.1f} {self._unit}/s{left}"
+
+
+def duration(seconds: float) -> str:
+    """`42 s`, `3 min 20 s`, `2 h 5 min`."""
+    whole = round(seconds)
+    if whole < 60:
+        return f"{whole} s"
+    if whole < 3600:
+        return f"{whole // 60} min {whole % 60} s"
+    return f"{whole // 3600} h {whole % 3600 // 60} min"

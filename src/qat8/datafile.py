@@ -98,14 +98,17 @@ class Header:
         return self.labels_offset + self.count * (8 if self.raw else 12)
 
 
-def normalise(image: np.ndarray, mean, std) -> np.ndarray:
+def normalise(image: np.ndarray, mean, std, out: np.ndarray | None = None) -> np.ndarray:
     """uint8 [3, H, W] -> float32 [3, H, W], ``(u / 255 - mean) / std`` with float32 rounding at each step."""
-    levels = np.arange(256, dtype=np.float32) / np.float32(255)
-    table = (levels[None, :] - np.asarray(mean, np.float32)[:, None]) / np.asarray(std, np.float32)[:, None]
-    return np.stack([table[c][image[c]] for c in range(CHANNELS)])
+    mean, std = (np.asarray(values, np.float32)[:, None, None] for values in (mean, std))
+    # The dtype is named: NumPy 1 takes float16 for uint8 and a scalar that float16 can hold.
+    result = np.divide(image, np.float32(255), out=out, dtype=np.float32)
+    np.subtract(result, mean, out=result)
+    return np.divide(result, std, out=result)
 
 
-def _encode_header(h: Header) -> bytes:
+def encode_header(h: Header) -> bytes:
+    """The header's 4,088 bytes, with its CRC-32."""
     text = json.dumps(h.fingerprint or {}, sort_keys=True).encode()
     if len(text) > MAX_FINGERPRINT:
         raise DataError(f"the preprocessing fingerprint takes {len(text)} bytes", f"at most {MAX_FINGERPRINT}")
@@ -161,7 +164,7 @@ class Writer:
             self._file.write(trailer)
             self._file.seek(0)
             sums = {"labels_crc": zlib.crc32(labels), "trailer_crc": zlib.crc32(trailer)}
-            self._file.write(_encode_header(Header(**{**h.__dict__, **sums})))
+            self._file.write(encode_header(Header(**{**h.__dict__, **sums})))
         self._file.flush()
         os.fsync(self._file.fileno())
         self._file.close()

@@ -7,12 +7,15 @@ costs. So the decoder (Pillow), the filter and the rounding are fixed here and w
 from __future__ import annotations
 
 import dataclasses
+import io
+import os
+import warnings
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import PIL
-from PIL import Image, ImageFile
+from PIL import Image, ImageFile, UnidentifiedImageError
 
 from qat8.errors import DataError
 
@@ -28,6 +31,7 @@ class Preprocessing:
     std: tuple[float, float, float]
     filter: str = "lanczos"
     crop: int = 224
+    fast: bool = False  # JPEG draft mode: libjpeg decodes a large photograph at 1/2, 1/4 or 1/8, other pixels come out
 
     @property
     def resize(self) -> int:
@@ -35,8 +39,12 @@ class Preprocessing:
 
     def fingerprint(self) -> dict:
         """What must be equal for two data files to hold the same pixels."""
+        values = dataclasses.asdict(self)
+        # Said only where it holds, so that files and models from before there was --fast still fit.
+        mode = {"decoding": "JPEG draft mode"} if values.pop("fast") else {}
         return {
-            **dataclasses.asdict(self),
+            **values,
+            **mode,
             "mean": list(self.mean),
             "std": list(self.std),
             "resize": self.resize,
@@ -58,25 +66,71 @@ def same_pixels(a: dict, b: dict) -> bool:
     return {k: v for k, v in a.items() if k != "decoder"} == {k: v for k, v in b.items() if k != "decoder"}
 
 
+def read(path: Path) -> bytes:
+    """A file's bytes.
+
+    Raises:
+        DataError: not there, or a link to what is not there.
+    """
+    try:
+        with open(path, "rb", buffering=0) as f:
+            return f.read()
+    except FileNotFoundError:
+        raise missing(path) from None
+    except IsADirectoryError as e:
+        raise DataError(f"{path}: not a readable image ({e.strerror})", "a complete JPEG or PNG file") from e
+
+
+def missing(path: Path, more: int = 0) -> DataError:
+    """The error for an image that is not there; `more` others are not there either."""
+    also = f" and {more} more" if more else ""
+    if os.path.islink(path):
+        fact = f"{path}{also}: a link to {os.readlink(path)}, which is not there"
+        hint = "mend the link (a container sees only what is below --data-dir), or --on-missing=skip"
+        return DataError(fact, "every image that the label list names", hint)
+    fact = "not a regular file" if os.path.exists(path) else "no such image"
+    hint = "put it there, or --on-missing=skip"
+    return DataError(f"{path}{also}: {fact}", "every image that the label list names", hint)
+
+
 def decode(path: Path, spec: Preprocessing) -> Image.Image:
     """Open an image and resize its shorter side, RGB.
 
     Raises:
         DataError: missing, truncated, not an image, or more pixels than Pillow's limit; the file is named.
     """
+    return decode_bytes(read(path), path, spec)
+
+
+def decode_bytes(content: bytes, path: Path, spec: Preprocessing) -> Image.Image:
+    """`decode` of a file that was read already; `path` is what messages call it."""
     try:
-        with Image.open(path) as image:
-            image = image.convert("RGB")
-    except FileNotFoundError:
-        hint = "put it there, or --on-missing=skip"
-        raise DataError(f"{path}: no such image", "every image that the label list names", hint) from None
+        with Image.open(io.BytesIO(content)) as image:
+            _require_photograph(image.size)
+            size = _resized(image.size, spec)
+            if spec.fast:
+                image.draft("RGB", size)  # never below `size`; other formats than JPEG take no notice
+            image.load()
+            if image.mode != "RGB":
+                image = image.convert("RGB")
     except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as e:
-        raise DataError(f"{path}: not a readable image ({e})", "a complete JPEG or PNG file") from e
-    scale = spec.resize / min(image.size)
-    size = tuple(max(spec.crop, round(side * scale)) for side in image.size)
+        reason = "no format that Pillow knows" if isinstance(e, UnidentifiedImageError) else e
+        raise DataError(f"{path}: not a readable image ({reason})", "a complete JPEG or PNG file") from e
     if size[0] * size[1] > 2 * Image.MAX_IMAGE_PIXELS:  # a sliver, which resizing would make larger than any photograph
         raise DataError(f"{path}: {image.width} x {image.height} pixels", "a photograph")
     return image.resize(size, FILTERS[spec.filter])
+
+
+def _require_photograph(size: tuple[int, int]) -> None:
+    """Pillow refuses twice as many pixels and only warns up to there, in which a worker takes hundreds of megabytes."""
+    if size[0] * size[1] > Image.MAX_IMAGE_PIXELS:
+        raise ValueError(f"{size[0]} x {size[1]} pixels, over the limit of {Image.MAX_IMAGE_PIXELS}")
+
+
+def _resized(size: tuple[int, int], spec: Preprocessing) -> tuple[int, int]:
+    scale = spec.resize / min(size)
+    width, height = (max(spec.crop, round(side * scale)) for side in size)
+    return width, height
 
 
 def centre_crop(image: Image.Image, side: int) -> np.ndarray:
@@ -86,8 +140,9 @@ def centre_crop(image: Image.Image, side: int) -> np.ndarray:
 
 
 def crop(image: Image.Image, left: int, top: int, side: int) -> np.ndarray:
-    pixels = np.asarray(image.crop((left, top, left + side, top + side)), np.uint8)
-    return np.ascontiguousarray(pixels.transpose(2, 0, 1))
+    # Pillow takes the bands apart faster than NumPy transposes them.
+    bands = image.crop((left, top, left + side, top + side)).split()
+    return np.frombuffer(b"".join(band.tobytes() for band in bands), np.uint8).reshape(3, side, side)
 
 
 def preprocess(path: Path, spec: Preprocessing) -> np.ndarray:
@@ -96,3 +151,4 @@ def preprocess(path: Path, spec: Preprocessing) -> np.ndarray:
 
 
 assert ImageFile.LOAD_TRUNCATED_IMAGES is False  # a truncated photograph must not become half a grey one
+warnings.filterwarnings("ignore", category=Image.DecompressionBombWarning)  # an error here, see _require_photograph

@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
 
 from qat8.errors import DataError
 
 
 def read(data_dir: Path, label_list: Path, classes: int = 1000) -> list[tuple[Path, int]]:
-    """The images and their classes, in the list's order. Names may hold spaces; the class is the last word.
+    """The images and their classes, in the list's order; see `stream`."""
+    return list(stream(data_dir, label_list, classes))
+
+
+def stream(data_dir: Path, label_list: Path, classes: int = 1000) -> Iterator[tuple[Path, int]]:
+    """The images and their classes, one by one. Names may hold spaces; the class is the last word.
 
     The tutorial prints its example as `val / NAME.jpg 0`, with blanks around the slash: that is taken for
     `val/NAME.jpg` when no file is called so literally.
@@ -18,18 +24,21 @@ def read(data_dir: Path, label_list: Path, classes: int = 1000) -> list[tuple[Pa
     """
     if not data_dir.is_dir():
         raise DataError(f"{data_dir}: no such directory", "the data set's directory (--data-dir)")
+    found = False
     try:
-        text = label_list.read_text(encoding="utf-8")
+        with open(label_list, encoding="utf-8") as lines:
+            for n, line in enumerate(lines, 1):
+                if line.strip():
+                    found = True
+                    yield _entry(data_dir, line, f"{label_list}:{n}", classes)
     except FileNotFoundError:
         raise DataError(
             f"{label_list}: no such label list", "lines of PATH CLASS", "name one by --label-list"
         ) from None
     except (OSError, UnicodeDecodeError) as e:
         raise DataError(f"{label_list}: not readable as UTF-8 text ({e})", "lines of PATH CLASS") from e
-    lines = [(n, line) for n, line in enumerate(text.splitlines(), 1) if line.strip()]
-    if not lines:
+    if not found:
         raise DataError(f"{label_list} names no image", "lines of PATH CLASS")
-    return [_entry(data_dir, line, f"{label_list}:{n}", classes) for n, line in lines]
 
 
 def _entry(data_dir: Path, line: str, where: str, classes: int) -> tuple[Path, int]:

@@ -41,6 +41,21 @@ def test_a_bar_in_a_log_is_a_line_at_most_every_ten_seconds(capsys, monkeypatch)
     ]
 
 
+def test_a_bar_with_a_unit_says_its_rate_and_the_time_left(capsys, monkeypatch):
+    now = [0.0]
+    monkeypatch.setattr(console.time, "monotonic", lambda: now[0])
+    with Bar("preprocessing", 4000, done=1000, unit="images") as bar:  # 1000 of an earlier run: no speed of this one
+        for _ in range(12):
+            now[0] += 1
+            bar.advance(10)
+    assert capsys.readouterr().out.splitlines() == ["  preprocessing: 1110 of 4000 10.0 images/s, 4 min 49 s left"]
+
+
+@pytest.mark.parametrize(("seconds", "text"), [(0.4, "0 s"), (59.4, "59 s"), (200, "3 min 20 s"), (7500, "2 h 5 min")])
+def test_durations_are_told_as_one_says_them(seconds, text):
+    assert console.duration(seconds) == text
+
+
 def test_native_messages_are_kept_back_when_all_is_well(capfd):
     with native_stderr_kept_back():
         os.write(2, b"noise of a C++ pass\n")

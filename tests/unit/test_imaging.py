@@ -1,6 +1,9 @@
 """From a photograph to the network's input, pixel by pixel."""
 
 import dataclasses
+import os
+import struct
+import zlib
 
 import numpy as np
 import pytest
@@ -145,10 +148,67 @@ def test_more_pixels_than_pillows_limit_are_an_error(save, monkeypatch):
         imaging.preprocess(path, SMALL)
 
 
+def test_twenty_thousand_by_twenty_thousand_pixels_are_refused_before_they_are_decoded(tmp_path):
+    path = tmp_path / "bomb.png"
+    path.write_bytes(png_header(20_000, 20_000))
+    with pytest.raises(DataError, match=r"bomb\.png: not a readable image \(Image size \(400000000 pixels\).*bomb"):
+        imaging.preprocess(path, SMALL)
+
+
+def test_what_pillow_would_only_warn_of_is_refused_too(tmp_path):
+    path = tmp_path / "large.png"
+    path.write_bytes(png_header(10_000, 10_000))
+    with pytest.raises(DataError, match=r"large\.png: not a readable image \(10000 x 10000 pixels, over the limit"):
+        imaging.preprocess(path, SMALL)
+
+
+def png_header(width: int, height: int) -> bytes:
+    """What Pillow reads of a PNG file when it opens it: signature, IHDR, the start of IDAT."""
+    body = b"IHDR" + struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)
+    chunk = struct.pack(">I", 13) + body + struct.pack(">I", zlib.crc32(body))
+    return b"\x89PNG\r\n\x1a\n" + chunk + struct.pack(">I", 1000) + b"IDAT"
+
+
 def test_a_sliver_is_an_error_before_it_takes_the_memory(save):
     # Its shorter side resized to 256 it would be 256 x 5,120,000 pixels: 4 GB.
     with pytest.raises(DataError, match=r"image\.png: 1 x 20000 pixels"):
         imaging.preprocess(save(Image.new("L", (1, 20000))), IMAGENET)
+
+
+def test_a_link_out_of_the_tree_is_followed_as_the_user_laid_it(photograph, tmp_path):
+    outside = photograph(tmp_path / "store/a.jpg", 60, 40)
+    (tmp_path / "set").mkdir()
+    (tmp_path / "set/a.jpg").symlink_to(outside)
+    assert np.array_equal(imaging.preprocess(tmp_path / "set/a.jpg", SMALL), imaging.preprocess(outside, SMALL))
+
+
+def test_a_link_to_nothing_is_an_error_that_names_where_it_leads(tmp_path):
+    (tmp_path / "a.jpg").symlink_to("/nowhere/a.jpg")
+    with pytest.raises(DataError, match=r"a\.jpg: a link to /nowhere/a\.jpg, which is not there.*mend the link"):
+        imaging.preprocess(tmp_path / "a.jpg", SMALL)
+
+
+@pytest.mark.parametrize("name", ["mit Leerzeichen .jpg", "猫.jpg", "e\u0301te\u0301.jpg", "a\u2028b.jpg", "-rf *.jpg"])
+def test_any_name_is_read(photograph, tmp_path, name):
+    assert imaging.preprocess(photograph(tmp_path / name), SMALL).shape == (3, 28, 28)
+
+
+def test_a_name_of_bytes_that_are_no_utf8_is_read(photograph, tmp_path):
+    path = photograph(tmp_path / "a.jpg").rename(tmp_path / os.fsdecode(b"caf\xe9.jpg"))
+    assert imaging.preprocess(path, SMALL).shape == (3, 28, 28)
+
+
+# Draft mode.
+
+
+def test_fast_gives_other_pixels_of_a_large_jpeg_never_fewer_and_says_so(photograph, tmp_path):
+    fast = dataclasses.replace(SMALL, fast=True)
+    large, small = photograph(tmp_path / "l.jpg", 400, 300, 3), photograph(tmp_path / "s.jpg", 60, 40)
+    exact, quick = (imaging.preprocess(large, spec).astype(int) for spec in (SMALL, fast))
+    assert exact.shape == quick.shape and 0 < abs(exact - quick).max() < 40
+    assert np.array_equal(imaging.preprocess(small, SMALL), imaging.preprocess(small, fast))
+    assert not imaging.same_pixels(SMALL.fingerprint(), fast.fingerprint())
+    assert "decoding" not in SMALL.fingerprint() and fast.fingerprint()["decoding"] == "JPEG draft mode"
 
 
 # Fingerprints.

@@ -89,12 +89,12 @@ def test_the_raw_layout_is_just_the_payload_of_ours(make, photographs):
 
 
 def test_the_bytes_do_not_depend_on_the_number_of_workers(photographs, tmp_path):
-    data_dir = photographs(19)  # more than two chunks, the last one smaller
-    for workers in (1, 2):
+    data_dir = photographs(19)  # more than one chunk, the last one smaller
+    for workers in (1, 2, 3):
         command = [sys.executable, "-m", "qat8.stages.preprocess", "--local", f"--data-dir={data_dir}", "--data-dim=16"]
         output = tmp_path / str(workers) / "val.bin"
         subprocess.run([*command, f"--workers={workers}", f"--output-file={output}"], check=True, capture_output=True)
-    assert (tmp_path / "1/val.bin").read_bytes() == (tmp_path / "2/val.bin").read_bytes()
+    assert len({(tmp_path / f"{workers}/val.bin").read_bytes() for workers in (1, 2, 3)}) == 1
     with Reader(output) as reader:
         assert len(reader) == 19 and reader.labels.tolist() == [i % 10 for i in range(19)]
 
@@ -202,7 +202,7 @@ def test_an_unreadable_jpeg_stops_it_and_leaves_the_old_file_and_nothing_else(ma
 
 
 def test_an_unreadable_jpeg_is_named_by_several_workers_too(photographs, tmp_path):
-    data_dir = photographs(19)
+    data_dir = photographs(16)
     (data_dir / "val/12.jpg").write_bytes(b"")
     command = [sys.executable, "-m", "qat8.stages.preprocess", "--local", f"--data-dir={data_dir}", "--workers=2"]
     done = subprocess.run([*command, f"--output-file={tmp_path / 'out/val.bin'}"], capture_output=True, text=True)

@@ -1,31 +1,28 @@
 """Photographs -> the binary data file that the testers read (`datafile` documents its bytes).
 
-Command line of the tutorial's full_ILSVRC2012_val_preprocess.py, section 4.1. One worker per CPU decodes; one process
-writes, in the list's order, so that the bytes do not depend on the number of workers.
+Command line of the tutorial's full_ILSVRC2012_val_preprocess.py, section 4.1. The work is in `qat8.preprocessing`: one
+worker per CPU decodes and writes its own rows, so that the bytes do not depend on their number, and a journal lets a
+run that was ended in any way go on.
 """
 
 from __future__ import annotations
 
-import itertools
 import os
-import signal
-from collections.abc import Iterable, Iterator
-from concurrent.futures import ProcessPoolExecutor
-from concurrent.futures.process import BrokenProcessPool
+import shutil
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from functools import partial
 from pathlib import Path
 
-import numpy as np
-
-from qat8 import artifacts, cli, datafile, imaging, labels
-from qat8.console import Bar, say
+from qat8 import artifacts, cli, datafile, imaging
+from qat8.console import Bar, say, step
 from qat8.errors import DataError, MachineError, UsageError
 from qat8.models import registry
+from qat8.preprocessing import listing, pools
+from qat8.preprocessing.partial import Partial
+from qat8.preprocessing.work import Target
 
 EMBEDDED = artifacts.DATA / "dataset" / "embedded"
-CHUNKS_AHEAD = 4  # per worker: what is decoded and not yet written stays small whatever the number of images
-CHUNK = 8
+HASHING_IS_LONG = 2 << 30  # bytes whose checksum takes so long that it is a step of its own
 
 
 @dataclass(frozen=True)
@@ -54,6 +51,7 @@ def parser(prog: str) -> cli.Parser:
     p.flag("dtype", choices=["float32", "uint8"], default="float32", help="uint8: a quarter of the disk, same values")
     p.flag("on-missing", choices=["stop", "skip"], default="stop", help="what to do about an image that is not there")
     p.flag("classes", type=cli.positive_int, default=1000, help="labels are 0 to this less 1")
+    p.flag("fast", default=False, help="JPEG draft mode: quicker on large photographs, other pixels; fingerprinted")
     p.flag("workers", type=cli.positive_int, default=len(os.sched_getaffinity(0)), help="processes that decode")
     return p
 
@@ -71,7 +69,7 @@ def main(argv: list[str], prog: str = "preprocess", needs_local: bool = False) -
     if args.data_dim > datafile.MAX_SIDE:
         raise UsageError(f"--data-dim={args.data_dim}", f"at most {datafile.MAX_SIDE} pixels")
     spec = imaging.NAMED[args.normalisation] if args.normalisation else registry.get(args.model).preprocessing
-    build(_request(args, replace(spec, crop=args.data_dim)))
+    build(_request(args, replace(spec, crop=args.data_dim, fast=args.fast)))
 
 
 def _request(args, spec: imaging.Preprocessing) -> Request:
@@ -91,105 +89,106 @@ def build(request: Request) -> None:
 
     Raises:
         DataError: a missing image (named), an unreadable one, a bad line of the list.
+        MachineError: no room for the file; nothing was started.
     """
-    entries = labels.read(request.data_dir, request.label_list, request.classes)
-    present = [(path, label) for path, label in entries if path.is_file()]
-    missing = [path for path, _ in entries if not path.is_file()]
-    if missing and (request.on_missing == "stop" or not present):
-        more = f" and {len(missing) - 1} more" if len(missing) > 1 else ""
-        raise DataError(f"{missing[0]}{more}: no such image", "every image that the label list names",
-                        "put it there, or --on-missing=skip")  # fmt: skip
+    images = listing.Listing(request.data_dir, request.label_list, request.classes)
+    found = listing.survey(images)
+    if found.missing and (request.on_missing == "stop" or not found.count):
+        raise imaging.missing(found.missing[0], len(found.missing) - 1)
     config = {
         "preprocessing": request.preprocessing.fingerprint(), "format": request.format, "dtype": request.dtype,
         "on_missing": request.on_missing, "classes": request.classes,
     }  # fmt: skip
-    inputs = {"label_list": artifacts.sha256(request.label_list), "images": _images_digest(present)}
+    inputs = {"label_list": artifacts.sha256(request.label_list), "images": found.digest}
     with artifacts.exclusive(request.output):
         if artifacts.up_to_date(request.output, "preprocess", config, inputs):
             say(f"data file is up to date: {artifacts.shown(request.output)}")
             return
-        with artifacts.atomic_file(request.output) as temporary:
-            _write(request, present, temporary)
-        artifacts.write_manifest(
-            artifacts.manifest_path(request.output), "preprocess", config, inputs,
-            {request.output.name: artifacts.sha256(request.output)},
-            images=len(present), missing=[str(p) for p in missing], subsets=_subsets(request, entries, missing),
-        )  # fmt: skip
-    skipped = f", {len(missing)} missing ones left out" if missing else ""
-    size = request.output.stat().st_size
-    say(f"data file: {len(present)} images{skipped}, {size:,} bytes: {artifacts.shown(request.output)}")
+        header = _header(request, found.count)
+        with Partial(request.output, header, artifacts.fingerprint([config, header.count])) as partial:
+            _require_room(partial, header.file_bytes)
+            _fill(request, images, found.missing, partial)
+            partial.finish(label for _, label in listing.present(images, found.missing))
+            _publish(request, config, inputs, found, partial)
+    skipped = f", {len(found.missing)} missing ones left out" if found.missing else ""
+    say(f"data file: {found.count} images{skipped}, {header.file_bytes:,} bytes: {artifacts.shown(request.output)}")
 
 
-def _images_digest(present: list[tuple[Path, int]]) -> str:
-    # Sizes and times, not contents: hashing 50,000 photographs would cost as much as reading them for real.
-    return artifacts.fingerprint([(str(p), p.stat().st_size, p.stat().st_mtime_ns) for p, _ in present])
-
-
-def _write(request: Request, present: list[tuple[Path, int]], temporary: Path) -> None:
+def _header(request: Request, count: int) -> datafile.Header:
     spec = request.preprocessing
-    dtype = datafile.DTYPES[2 if request.dtype == "uint8" else 1]
-    header = datafile.Header(
-        len(present), spec.crop, spec.crop, dtype, request.classes, spec.mean, spec.std, spec.fingerprint(),
-        raw=request.format == "raw",
+    return datafile.Header(
+        count, spec.crop, spec.crop, datafile.DTYPES[2 if request.dtype == "uint8" else 1], request.classes, spec.mean,
+        spec.std, spec.fingerprint(), raw=request.format == "raw",
     )  # fmt: skip
-    writer = datafile.Writer(temporary, header)
-    try:
-        with Bar("preprocessing", len(present)) as bar:
-            for image, (_, label) in zip(_decoded(request, [p for p, _ in present]), present, strict=True):
-                whole = image if request.dtype == "uint8" else datafile.normalise(image, spec.mean, spec.std)
-                writer.append(whole, label)
-                bar.advance()
-        writer.close()
-    finally:
-        writer.abort()
 
 
-def _decoded(request: Request, paths: list[Path]) -> Iterator[np.ndarray]:
-    work = partial(_decode_chunk, spec=request.preprocessing)
-    chunks = [paths[i : i + CHUNK] for i in range(0, len(paths), CHUNK)]
-    if request.workers == 1 or len(chunks) == 1:
-        for chunk in chunks:
-            yield from work(chunk)
-        return
-    with ProcessPoolExecutor(request.workers, initializer=_ignore_interrupt) as pool:
+def _require_room(partial: Partial, size: int) -> None:
+    have = os.stat(partial.path).st_blocks * 512
+    free = shutil.disk_usage(partial.path.parent).free
+    if free < size - have:
+        raise MachineError(f"{free:,} bytes free in {partial.path.parent}", f"{size - have:,} for the data file",
+                           "make room, name another --output-file, or --dtype=uint8 for a quarter")  # fmt: skip
+    if size > HASHING_IS_LONG:
+        say(f"data file: {size:,} bytes to write, {free + have:,} free")
+
+
+def _fill(request: Request, images: listing.Listing, missing: list[Path], partial: Partial) -> None:
+    """Work on the chunks that are not in the partial file yet."""
+    target = Target(partial.path, partial.header, request.preprocessing)
+    if partial.done:
+        say(f"going on: {partial.done} of {partial.header.count} images were preprocessed before")
+
+    def todo() -> Iterator[listing.Chunk]:
+        for chunk in listing.chunks(images, missing):
+            if not partial.has(chunk):
+                bar.advance(-partial.forget(chunk))  # one that has changed since then is done again
+                yield chunk
+
+    with Bar("preprocessing", partial.header.count, partial.done, unit="images") as bar:
         try:
-            for images in _in_order(pool, work, chunks, request.workers * CHUNKS_AHEAD):
-                yield from images
-        except BrokenProcessPool:
-            hint = "give it memory, or fewer --workers"
-            raise MachineError("a decoding process was killed", next_step=hint) from None
+            for done in _work(request, todo(), target):
+                partial.record(done)
+                bar.advance(done.images)
         except BaseException:
-            pool.shutdown(wait=False, cancel_futures=True)
+            if partial.done:
+                say(f"{partial.done} of {partial.header.count} images are done and kept; the same command goes on")
             raise
 
 
-def _in_order(pool: ProcessPoolExecutor, work, chunks: Iterable, ahead: int) -> Iterator[list[np.ndarray]]:
-    waiting = iter(chunks)
-    running = [pool.submit(work, c) for c in itertools.islice(waiting, ahead)]
-    while running:
-        yield running.pop(0).result()
-        running += [pool.submit(work, c) for c in itertools.islice(waiting, 1)]
+def _work(request: Request, todo: Iterator[listing.Chunk], target: Target):
+    if request.workers == 1 or target.header.count <= listing.CHUNK:
+        return pools.serial(todo, target)
+    return pools.processes(todo, target, request.workers)
 
 
-def _decode_chunk(paths: list[Path], spec: imaging.Preprocessing) -> list[np.ndarray]:
-    return [imaging.preprocess(path, spec) for path in paths]
+def _publish(request: Request, config: dict, inputs: dict, found: listing.Survey, partial: Partial) -> None:
+    """Give the file its name. The manifest comes first: between the two a kill costs nothing but this step."""
+    if artifacts.sha256(request.label_list) != inputs["label_list"]:
+        partial.remove()
+        raise DataError(f"{request.label_list} was changed meanwhile", "a list that stays", "run again")
+    if partial.header.file_bytes > HASHING_IS_LONG:
+        with step("checksum of the data file"):
+            digest = artifacts.sha256(partial.path)
+    else:
+        digest = artifacts.sha256(partial.path)
+    artifacts.write_manifest(
+        artifacts.manifest_path(request.output), "preprocess", config, inputs, {request.output.name: digest},
+        images=found.count, missing=[str(p) for p in found.missing], subsets=_subsets(request, found),
+    )  # fmt: skip
+    partial.publish(request.output)
 
 
-def _ignore_interrupt() -> None:
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group; the writer ends the workers
-
-
-def _subsets(request: Request, entries: list, missing: list) -> list[dict]:
+def _subsets(request: Request, found: listing.Survey) -> list[dict]:
     """Which rows of the file belong together, as the data set's manifest says; a list of the user's is one subset."""
     try:
         source = artifacts.read_manifest(request.data_dir)
     except DataError:  # a manifest.json of the user's own, not one of ours
         source = None
     known = (source or {}).get("subsets", {}).get(request.label_list.name)
-    if known and not missing and sum(s["count"] for s in known) == len(entries):
+    if known and not found.missing and sum(s["count"] for s in known) == found.count:
         return known
-    count = len(entries) - len(missing)
-    return [{"name": "all", "start": 0, "count": count, "labels": str(request.label_list), "used_in_training": False}]
+    labels = str(request.label_list)
+    return [{"name": "all", "start": 0, "count": found.count, "labels": labels, "used_in_training": False}]
 
 
 if __name__ == "__main__":

@@ -1,0 +1,61 @@
+"""Who works on the chunks: this process, the cores of this machine, or the workers of a Dask cluster.
+
+Each takes an iterator of chunks and yields what is done, in the order in which it is: the bytes do not depend on it,
+because every image has its row.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import itertools
+import os
+import signal
+from collections.abc import Iterable, Iterator
+from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
+from concurrent.futures.process import BrokenProcessPool
+
+from qat8.errors import MachineError
+from qat8.preprocessing import work
+from qat8.preprocessing.listing import Chunk
+from qat8.preprocessing.work import Done, Target
+
+AHEAD = 2  # chunks per worker that are handed out: what is under way stays small whatever the number of images
+
+
+def serial(chunks: Iterable[Chunk], target: Target) -> Iterator[Done]:
+    for chunk in chunks:
+        yield work.preprocess(chunk, target)
+
+
+def processes(chunks: Iterable[Chunk], target: Target, workers: int) -> Iterator[Done]:
+    """One process per core.
+
+    Raises:
+        MachineError: a worker was killed, for want of memory as a rule.
+    """
+    with ProcessPoolExecutor(workers, initializer=_die_with, initargs=(os.getpid(),)) as pool:
+        try:
+            waiting = iter(chunks)
+            running: set[Future] = set()
+            while True:
+                room = workers * AHEAD - len(running)
+                running |= {pool.submit(work.preprocess, c, target) for c in itertools.islice(waiting, room)}
+                if not running:
+                    return
+                ready, running = wait(running, return_when=FIRST_COMPLETED)
+                for future in sorted(ready, key=lambda f: f.exception() is not None):  # what is done counts
+                    yield future.result()
+        except BrokenProcessPool:
+            hint = "give it memory, or fewer --workers; what is done is kept"
+            raise MachineError("a decoding process was killed", next_step=hint) from None
+        except BaseException:
+            pool.shutdown(wait=True, cancel_futures=True)  # nobody writes any more when the lock is given back
+            raise
+
+
+def _die_with(parent: int) -> None:
+    """Ctrl-C reaches the whole group, and the parent ends the workers; a parent that is killed takes them along."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    ctypes.CDLL(None).prctl(1, signal.SIGKILL)  # PR_SET_PDEATHSIG
+    if os.getppid() != parent:
+        os._exit(1)
