@@ -84,18 +84,21 @@ def convert(c, model="MobileNetV1", qat_model_path="", int8_model_save_path="", 
                       "reuse": "do nothing when the same was measured before", "memory": "limit of the container: 8g",
                       "numa": "NUMA node of the container", "hosts": "names of hosts.toml or Docker contexts",
                       "host_timeout": "seconds after which a silent host is given up",
+                      "peers": "also other engines: openvino,onnxruntime,torch (docs/peers.md)",
                       "image": "image of the container", "scenario": "also single-stream, offline, server, by comma",
                       "target_latency_ms": "of server: what p99 must not exceed", "sweep": "all instances x cores",
                       "instances": "also so many processes at once; auto: as many as fit"})  # fmt: skip
-def benchmark(c, models="MobileNetV1", fp32_model="", int8_model="", data_file="", testers="",
+def benchmark(c, models="MobileNetV1", fp32_model="", int8_model="", data_file="", testers="", peers="",
               threads="", batch_sizes="", cpus="", repetitions=5, min_seconds=3.0, warmup=2, quick=False,
               scenario="", target_latency_ms="", duration="", min_queries="", instances="", cores_per_instance="",
               sweep=False, max_top1_drop="", strict=False, reuse=False, output="", image="", numa="", memory="",
               hosts="", host_timeout="",
               runtime="local"):  # fmt: skip
     """Measure FP32 against INT8: models x testers x threads x batch sizes -> one results file."""
+    if peers:  # their models, of the same weights
+        run("peers", flags(models=models, peers=peers, fp32_model=fp32_model), runtime)
     run("benchmark", flags(models=models, fp32_model=fp32_model, int8_model=int8_model, data_file=data_file,
-                           testers=testers, threads=threads, batch_sizes=batch_sizes, cpus=cpus,
+                           testers=testers, peers=peers, threads=threads, batch_sizes=batch_sizes, cpus=cpus,
                            repetitions=repetitions, min_seconds=min_seconds, warmup=str(warmup), quick=quick,
                            reuse=reuse, output=output, scenario=scenario, target_latency_ms=target_latency_ms,
                            duration=duration, min_queries=min_queries, instances=instances,
@@ -103,6 +106,12 @@ def benchmark(c, models="MobileNetV1", fp32_model="", int8_model="", data_file="
                            strict=strict),
         runtime, image=image, cpus=cpus, numa=numa, memory=memory, hosts=hosts,
         host_timeout=host_timeout)  # fmt: skip
+
+
+@task(help={"data_dir": "data set whose train_list.txt to calibrate with"})
+def peers(c, models="MobileNetV1", peers="", fp32_model="", data_dir=""):
+    """Convert and quantize FP32 models for other engines: OpenVINO, ONNX Runtime, PyTorch."""
+    run("peers", flags(models=models, peers=peers, fp32_model=fp32_model, data_dir=data_dir))
 
 
 @task(help=RUNTIME | {"results": "results file (default: the newest)", "beside": "a second run's results file"})
@@ -167,6 +176,12 @@ def build_image(c, source=False, base_image="", tag="", paddle_ref="", paddle_gi
                              apt_snapshot=apt_snapshot, profiler=profiler, no_cache=no_cache))  # fmt: skip
 
 
+@task(name="peers")
+def build_peers(c):
+    """Make the environment of the engines that `inv benchmark --peers` measures (1.6 GB)."""
+    run("build_peers", [])
+
+
 @task(name="compare")
 def compare_images(c, a, b):
     """Name the files in which two images differ."""
@@ -203,8 +218,8 @@ def demo(c, runtime="local"):
         run(stage, argv, runtime)
 
 
-namespace = Collection(dataset, weights, preprocess, train, convert, benchmark, report, compare, history, profile,
-                       doctor, schema, demo, shell)  # fmt: skip
-namespace.add_collection(Collection("build", build_tester, build_image, compare_images))
+namespace = Collection(dataset, weights, preprocess, train, convert, peers, benchmark, report, compare, history,
+                       profile, doctor, schema, demo, shell)  # fmt: skip
+namespace.add_collection(Collection("build", build_tester, build_image, build_peers, compare_images))
 namespace.add_collection(Collection("k8s", k8s_manifest))
 namespace.add_collection(Collection("clean", clean_containers))

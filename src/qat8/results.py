@@ -86,6 +86,7 @@ class TesterRun(_Record):
     threads_busy: int  # those that used at least 10 % of the measured time
     affinity: list[int]  # CPUs that the kernel allows
     conditions: Conditions | None = None  # added by who started the tester
+    engine: str | None = None  # of a peer: its name and version; None: Paddle
 
 
 class Run(_Record):
@@ -113,6 +114,7 @@ class Run(_Record):
     latency_percentiles_ms: list[float] = []  # the 0th to the 100th, over the batches of all repetitions
     measured_batches: int | None = None  # over all repetitions
     conditions: list[Conditions] = []  # of each repetition
+    engine: str | None = None  # of a peer: its name and version; None: Paddle
 
 
 class Comparison(_Record):
@@ -129,6 +131,25 @@ class Comparison(_Record):
     top1_diff: float | None
     top5_diff: float | None
     speedup_interval: tuple[float, float] | None = None  # 95 %, bootstrap over the repetitions
+
+
+class PeerComparison(_Record):
+    """Ours against a peer in one precision: same weights, images, threads and batch, paired repetitions of one run.
+
+    `ratio` is our images/s over the peer's. `agreement`: share of images on which both name the same class.
+    """
+
+    model: str
+    precision: Precision
+    peer: str
+    tester: str
+    threads: int
+    batch_size: int
+    ratio: float
+    ratio_min: float
+    ratio_max: float
+    top1_diff: float | None
+    agreement: float
 
 
 class SubsetAccuracy(_Record):
@@ -228,6 +249,7 @@ class Results(_Record):
     runs: list[Run]
     comparisons: list[Comparison]
     accuracy: list[SubsetAccuracy]
+    peers: list[PeerComparison] = []
     scenarios: list[ScenarioMeasurement] = []
     instances: list[Instances] = []
     gates: list[AccuracyGate] = []

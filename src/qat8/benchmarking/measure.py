@@ -19,19 +19,19 @@ Measured = dict[tuple[Cell, str], list[TesterRun]]
 def measure(plan: Plan) -> Measured:
     """All repetitions of all cells.
 
-    Whatever slows the machine for a while slows both halves of a pair. Their order alternates, so that being first
-    is no advantage either.
+    Whatever slows the machine for a while slows both halves of a pair, and all testers and peers of a group. Their
+    order alternates, so that being first is no advantage either.
     """
-    cells = plan.cells()
-    runs: Measured = {(cell, precision): [] for cell in cells for precision in PRECISIONS}
-    with Bar("measuring", len(cells) * plan.repetitions * len(PRECISIONS)) as bar:
-        for cell in cells:
+    runs: Measured = {(cell, precision): [] for cell in plan.cells() for precision in PRECISIONS}
+    with Bar("measuring", len(runs) * plan.repetitions) as bar:
+        for group in plan.groups():
+            turns = [(cell, precision) for cell in group for precision in PRECISIONS]
             for repetition in range(plan.repetitions):
-                order = PRECISIONS if repetition % 2 == 0 else PRECISIONS[::-1]
-                for precision in order:
+                for cell, precision in turns if repetition % 2 == 0 else turns[::-1]:
                     runs[cell, precision].append(_run(plan, cell, precision))
                     bar.advance(note=f"{cell}, {precision}")
-            _say(cell, runs)
+            for cell in group:
+                _say(cell, runs)
     return runs
 
 

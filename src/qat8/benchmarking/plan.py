@@ -7,7 +7,7 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 
-from qat8 import artifacts
+from qat8 import artifacts, peers
 from qat8.benchmarking.load import NO_LOAD, Load
 from qat8.errors import MachineError, UsageError
 
@@ -16,6 +16,7 @@ TESTERS = {
     "cpp": [str(TESTER_DIR / "build" / "sample_tester")],
     "python": [sys.executable, str(TESTER_DIR / "sample_tester.py")],
 }
+PEERS = {name: [str(peers.PYTHON), str(TESTER_DIR / "peer_tester.py"), name] for name in peers.NAMES}
 PRECISIONS = ("fp32", "int8")
 
 
@@ -48,15 +49,30 @@ class Plan:
     warmup: int
     quick: bool = False
     load: Load = NO_LOAD
+    peers: tuple[str, ...] = ()  # other engines, each a tester of its own models
 
     def cells(self) -> list[Cell]:
-        return [Cell(*c) for c in itertools.product(self.models, self.testers, self.threads, self.batch_sizes)]
+        testers = [*self.testers, *self.peers]
+        return [Cell(*c) for c in itertools.product(self.models, testers, self.threads, self.batch_sizes)]
+
+    def groups(self) -> list[list[Cell]]:
+        """The cells by what they have in common but for the tester: each group is measured in one go, in turns."""
+        found: dict[tuple, list[Cell]] = {}
+        for cell in self.cells():
+            found.setdefault((cell.model, cell.threads, cell.batch_size), []).append(cell)
+        return list(found.values())
+
+    def directory(self, cell: Cell, precision: str) -> Path:
+        """The model that this cell's tester takes."""
+        if cell.tester in self.peers:
+            return peers.directory(cell.model, cell.tester, precision)
+        return self.models[cell.model][precision]
 
     def command(self, cell: Cell, precision: str) -> list[str]:
         """The tester's argv but for --json."""
         return [
-            *TESTERS[cell.tester],
-            f"--infer_model={artifacts.shown(self.models[cell.model][precision])}",
+            *(PEERS if cell.tester in self.peers else TESTERS)[cell.tester],
+            f"--infer_model={artifacts.shown(self.directory(cell, precision))}",
             f"--infer_data={artifacts.shown(self.data)}",
             f"--batch_size={cell.batch_size}",
             f"--num_threads={cell.threads}",
@@ -69,7 +85,7 @@ class Plan:
         return {
             "testers": self.testers, "threads": self.threads, "batch_sizes": self.batch_sizes, "cpus": self.cpus,
             "repetitions": self.repetitions, "min_seconds": self.min_seconds, "warmup": self.warmup,
-            **self.load.settings(),
+            **({"peers": self.peers} if self.peers else {}), **self.load.settings(),
         }  # fmt: skip
 
 

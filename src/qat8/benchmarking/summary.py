@@ -43,6 +43,7 @@ def _run(plan: Plan, cell: Cell, precision: str, reps: list[TesterRun]) -> Run:
         latency_percentiles_ms=[round(ms, 3) for ms in percentiles([ms for r in reps for ms in r.latencies_ms])],
         measured_batches=sum(r.measured_batches for r in reps),
         conditions=[r.conditions for r in reps if r.conditions],
+        engine=reps[0].engine,
     )  # fmt: skip
 
 

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 
 import numpy as np
 
-from qat8 import kernel
+from qat8 import kernel, peers
 from qat8.benchmarking.measure import Measured
 from qat8.benchmarking.onednn_log import Kernels
 from qat8.benchmarking.plan import PRECISIONS, Cell, Plan
@@ -131,12 +131,17 @@ def _int8(model: str, found: Kernels) -> Check:
     return Check(check="int8 kernels", ok=found.total > 0 and found.quantized == found.total, detail=detail)
 
 
+def _engine(cell: Cell) -> str:
+    """A peer quantizes otherwise, so that it is compared with itself alone."""
+    return cell.tester if cell.tester in peers.NAMES else "Paddle"
+
+
 def _same_accuracy(measured: Measured) -> list[Outcome]:
     first: dict = {}
     outcomes = []
     for (cell, precision), reps in measured.items():
         for run in reps:
-            known = first.setdefault((cell.model, precision), (run.top1, run.top5))
+            known = first.setdefault((cell.model, precision, _engine(cell)), (run.top1, run.top5))
             outcomes.append((cell, (run.top1, run.top5) == known, f"{precision} {run.top1}, elsewhere {known[0]}"))
     return outcomes
 
@@ -150,7 +155,7 @@ def _same_outputs(measured: Measured) -> list[Outcome]:
     accuracy_run: dict = {}
     outcomes = []
     for (cell, precision), reps in measured.items():
-        reference = accuracy_run.setdefault((cell.model, precision), reps[0].predictions)
+        reference = accuracy_run.setdefault((cell.model, precision, _engine(cell)), reps[0].predictions)
         for run in reps:
             own = _agreement(run.predictions, reps[0].predictions)
             other = _agreement(run.predictions, reference)

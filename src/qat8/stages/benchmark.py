@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import datetime
+import itertools
 import os
 import sys
 from pathlib import Path
 
-from qat8 import artifacts, cli, datafile, environment, imaging, processes, results
-from qat8.benchmarking import cores, gate, inputs, load, load_summary, loads, measure, summary, validity
+from qat8 import artifacts, cli, datafile, environment, imaging, peers, processes, results
+from qat8.benchmarking import cores, gate, inputs, load, load_summary, loads, measure, peer_summary, summary, validity
 from qat8.benchmarking import plan as planning
 from qat8.console import say
 from qat8.errors import DataError, UsageError, VerificationError
@@ -26,6 +27,7 @@ def parser(prog: str) -> cli.Parser:
     p.flag("int8-model", default=None, help="directory of the INT8 model (None: data/models/MODEL/int8)")
     p.flag("data-file", default=str(artifacts.DATA / "dataset" / "embedded" / "val.bin"), help="preprocessed images")
     p.flag("testers", default=None, help="by comma (None: cpp,python; cpp where more is asked for below)")
+    p.flag("peers", default="", help=f"also other engines, by comma: {', '.join(peers.NAMES)}")
     p.flag(
         "threads", default=None, help="thread counts, by comma; all: every CPU of --cpus (None: 1,all; with them: 1)"
     )
@@ -88,13 +90,16 @@ def _plan(args) -> planning.Plan:
         batches = [cli.positive_int(word) for word in _or(args.batch_sizes, "50" if beyond else "1,50").split(",")]
     except Exception as e:
         raise UsageError(f"--batch-sizes: {e}", "numbers from 1, by comma") from None
+    chosen = peers.parse(args.peers)
+    peers.require(chosen)
     given = {"fp32": args.fp32_model, "int8": args.int8_model}
     models = {n: {p: Path(given[p] or artifacts.DATA / "models" / n / p) for p in planning.PRECISIONS} for n in names}
     amount = QUICK if args.quick else {"repetitions": args.repetitions, "min_seconds": args.min_seconds}
     threads = planning.thread_counts(_or(args.threads, "1" if beyond else "1,all"), cpus)
     return planning.Plan(
         models, Path(args.data_file), testers, threads, batches, cpus,
-        warmup=args.warmup, quick=args.quick, load=_load(args, cpus, amount["min_seconds"]), **amount,
+        warmup=args.warmup, quick=args.quick, load=_load(args, cpus, amount["min_seconds"]),
+        peers=tuple(chosen), **amount,
     )  # fmt: skip
 
 
@@ -136,6 +141,8 @@ def _read_data(plan: planning.Plan):
                     f"filter {wanted['filter']}, mean {wanted['mean']}, std {wanted['std']}",
                     f"inv preprocess --model={name}",
                 )  # fmt: skip
+        for peer in plan.peers:
+            peers.require_made_from(name, peer, directories["fp32"])
     manifest = artifacts.read_manifest(plan.data) or {}
     whole = {"name": "all", "start": 0, "count": len(labels), "labels": "in the file", "used_in_training": False}
     return [summary.Subset(**s) for s in manifest.get("subsets", [whole])], labels
@@ -145,6 +152,8 @@ def _identity(plan: planning.Plan) -> str:
     """Of everything that the figures depend on and that is a file or a setting."""
     files = {f"{n}/{p}": inputs.checksum(d) for n, ds in plan.models.items() for p, d in ds.items()}
     testers = {t: inputs.checksum(Path(planning.TESTERS[t][-1])) for t in plan.testers}
+    for n, peer, p in itertools.product(plan.models, plan.peers, planning.PRECISIONS):
+        files[f"{n}/{peer}/{p}"] = inputs.checksum(peers.directory(n, peer, p))
     machine = [environment.cpu()]
     if inside := environment.container():
         machine.append({name: inside[name] for name in ("image_id", "cpus", "nodes", "memory")})
@@ -174,6 +183,7 @@ def _measure(plan: planning.Plan, subsets, labels, identity: str, output: Path |
     gates = summary.gates(plan, measured, labels, subsets, max_drop)
     kernels = {model: ran for model, (ran, _) in logs.items()}
     checks = validity.checks(plan, measured, kernels, changed, gates)
+    checks += peer_summary.checks(plan, measured)
     checks += load_summary.checks(found, summary.predictions(plan, measured)) + environment.container_checks()
     reasons = results.reasons(checks)
     record = results.Results(
@@ -183,7 +193,7 @@ def _measure(plan: planning.Plan, subsets, labels, identity: str, output: Path |
         models={n: {p: _artifact(d) for p, d in ds.items()} for n, ds in plan.models.items()},
         data=_artifact(plan.data), runs=summary.runs(plan, measured) + load_summary.runs(found),
         comparisons=summary.comparisons(plan, measured) + load_summary.comparisons(found),
-        scenarios=found.scenarios, instances=found.instances,
+        peers=peer_summary.comparisons(plan, measured), scenarios=found.scenarios, instances=found.instances,
         accuracy=summary.accuracy(plan, measured, labels, subsets), gates=gates,
         verdict="INVALID" if reasons else "VALID", reasons=reasons,
     )  # fmt: skip
@@ -197,6 +207,7 @@ def _measure(plan: planning.Plan, subsets, labels, identity: str, output: Path |
 def _checksums(plan: planning.Plan) -> dict[Path, str]:
     testers = [Path(planning.TESTERS[tester][-1]) for tester in plan.testers]
     paths = [plan.data, *(d for ds in plan.models.values() for d in ds.values()), *testers]
+    paths += [peers.directory(n, peer, p) for n in plan.models for peer in plan.peers for p in planning.PRECISIONS]
     return {path: inputs.checksum(path) for path in paths}
 
 

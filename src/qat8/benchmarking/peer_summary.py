@@ -1,0 +1,57 @@
+"""Ours against the peers: ratios of paired repetitions, and whether they were given the same weights and run INT8."""
+
+from __future__ import annotations
+
+from qat8 import artifacts, peers
+from qat8.benchmarking.measure import Measured
+from qat8.benchmarking.plan import PRECISIONS, Cell, Plan
+from qat8.results import Check, PeerComparison, TesterRun
+from qat8.statistics import paired_ratios
+
+SAME_WEIGHTS = 0.98  # of the images FP32 must name the same class for; rounding may turn a close one
+
+
+def comparisons(plan: Plan, measured: Measured) -> list[PeerComparison]:
+    """Every tester of ours against every peer, in both precisions."""
+    found = []
+    for group in plan.groups():
+        theirs = [cell for cell in group if cell.tester in plan.peers]
+        ours = [cell for cell in group if cell.tester not in plan.peers]
+        found += [_compare(measured, our, their, p) for our in ours for their in theirs for p in PRECISIONS]
+    return found
+
+
+def _compare(measured: Measured, ours: Cell, theirs: Cell, precision: str) -> PeerComparison:
+    mine, other = measured[ours, precision], measured[theirs, precision]
+    ratio = paired_ratios([run.images_per_second for run in mine], [run.images_per_second for run in other])
+    known = mine[0].top1 is not None and other[0].top1 is not None
+    return PeerComparison(
+        model=ours.model, precision=precision, peer=theirs.tester, tester=ours.tester, threads=ours.threads,
+        batch_size=ours.batch_size, ratio=ratio.median, ratio_min=ratio.min, ratio_max=ratio.max,
+        top1_diff=mine[0].top1 - other[0].top1 if known else None, agreement=_agreement(mine[0], other[0]),
+    )  # fmt: skip
+
+
+def _agreement(a: TesterRun, b: TesterRun) -> float:
+    same = sum(x == y for x, y in zip(a.predictions, b.predictions, strict=True))
+    return same / max(len(a.predictions), 1)
+
+
+def checks(plan: Plan, measured: Measured) -> list[Check]:
+    """Per model and peer: its FP32 model computes what ours does, and its INT8 model runs in INT8."""
+    found = comparisons(plan, measured)
+    result = []
+    for model in plan.models:
+        for peer in plan.peers:
+            agreement = min(c.agreement for c in found if (c.model, c.peer, c.precision) == (model, peer, "fp32"))
+            detail = f"{model}: {peer} in FP32 names the same class as Paddle on {agreement:.1%} of the images"
+            result.append(Check(check="peer weights", ok=agreement >= SAME_WEIGHTS, detail=detail))
+            result.append(_int8(model, peer))
+    return result
+
+
+def _int8(model: str, peer: str) -> Check:
+    manifest = artifacts.read_manifest(peers.directory(model, peer, "int8"))
+    quantized, total = manifest["int8_convolutions"]
+    detail = f"{model}: {peer} runs {quantized} of {total} convolutions in INT8"
+    return Check(check="peer int8 kernels", ok=total > 0 and quantized == total, detail=detail)
