@@ -28,6 +28,12 @@ def test_an_input_outside_comes_read_only_under_its_own_name(tmp_path):
     assert others([f"--data_dir={tmp_path}/photos"]) == [Bind(tmp_path / "photos")]
 
 
+@pytest.mark.parametrize("flag", ["results", "beside", "file", "pretrained-model", "config-file"])
+def test_every_flag_that_names_an_input_brings_it(tmp_path, flag):
+    (tmp_path / "input").touch()
+    assert others([f"--{flag}={tmp_path}/input"]) == [Bind(tmp_path / "input")]
+
+
 def test_a_relative_path_is_one_of_the_working_directory(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     Path("val.bin").touch()
