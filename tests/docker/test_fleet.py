@@ -41,7 +41,7 @@ def fleet(small, hosts_file, repo):
     def call(names: str, *more: str):
         stage = [sys.executable, "-m", "qat8.stages.benchmark_hosts"]
         command = [*stage, f"--hosts={names}", f"--hosts-file={hosts_file}", "--quick",
-                   "--batch-sizes=1", "--threads=1", "--testers=cpp", *more]  # fmt: skip
+                   "--batch-sizes=1", "--threads=1", "--testers=cpp", "--max-top1-drop=100", *more]  # fmt: skip
         done = subprocess.run(command, cwd=repo, capture_output=True, text=True)
         found = sorted((artifacts.DATA / "fleet").glob("*/fleet.json"), key=lambda path: path.stat().st_mtime)
         done.rows = json.loads(found[-1].read_text())["rows"] if found else []
@@ -140,6 +140,13 @@ def test_an_engine_that_falls_silent_in_mid_run_is_given_up_in_time_and_the_next
     assert "one: has results of this very benchmark already" in done.stdout
     assert "two: removed what run" in done.stdout
     assert [row["status"] for row in done.rows] == ["done", "done"]
+
+
+def test_a_benchmark_that_fails_on_a_host_is_told_in_its_own_words(fleet):
+    done = fleet("one", "--max-top1-drop=0", "--warmup=5")
+    assert done.returncode == 6
+    assert "one, MobileNetV1: benchmark of MobileNetV1: MobileNetV1: " in done.stderr and "(exit code 7)" in done.stderr
+    assert [row["status"] for row in done.rows] == ["failed"]
 
 
 def test_an_engine_behind_ssh_measures_as_any_other(fleet, second, far):

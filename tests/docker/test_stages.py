@@ -11,6 +11,7 @@ import pytest
 from qat8 import artifacts
 
 CPU = max(os.sched_getaffinity(0))
+WORDS = ("--quick", "--batch-sizes=1", "--threads=1", f"--cpus={CPU}", "--memory=4g", "--numa=0", "--max-top1-drop=100")
 pytestmark = pytest.mark.integration
 
 
@@ -26,7 +27,7 @@ def stage(wheel_image, inv, fetched):
 
 @pytest.fixture(scope="module")
 def results(small, stage):
-    stage("benchmark", "--quick", "--batch-sizes=1", "--threads=1", f"--cpus={CPU}", "--memory=4g", "--numa=0")
+    stage("benchmark", *WORDS)
     [path] = (artifacts.DATA / "results").glob("*.json")
     return json.loads(path.read_text())
 
@@ -86,8 +87,7 @@ def test_files_belong_to_this_user_and_nothing_is_left_running(results, ours):
 
 
 def test_the_same_measurement_is_found_again(results, stage):
-    words = ("--quick", "--batch-sizes=1", "--threads=1", f"--cpus={CPU}", "--memory=4g", "--numa=0", "--reuse")
-    assert "measured before" in stage("benchmark", *words).out
+    assert "measured before" in stage("benchmark", *WORDS, "--reuse").out
 
 
 @pytest.mark.parametrize(

@@ -158,7 +158,7 @@ def _job(fleet: Fleet, job: Job, url: str, client: docker.DockerClient, image_id
             with engine.heartbeat(url, fleet.patience, container.abandon):
                 code = container.run(lines).code
             if code:
-                raise StageError(f"benchmark of {job.model}: {lines.last} (exit code {code})")
+                raise StageError(f"benchmark of {job.model}: {lines.why} (exit code {code})")
             _keep(fleet, job, container.read(output))
         finally:
             fleet.live.remove(container)
@@ -174,14 +174,21 @@ class _Lines:
     """A sink that says whole lines, with the host in front."""
 
     def __init__(self, host: str) -> None:
-        self.host, self.last, self._rest = host, "no message", b""
+        self.host, self.last, self._error, self._rest = host, "no message", "", b""
+
+    @property
+    def why(self) -> str:
+        """Its error line, else its last one."""
+        return self._error or self.last
 
     def __call__(self, stdout: bytes | None, stderr: bytes | None) -> None:
         *lines, self._rest = (self._rest + (stdout or b"") + (stderr or b"")).split(b"\n")
         for line in lines:
             text = line.decode(errors="replace").rstrip()
             if text:
-                self.last = text.removeprefix("error: ")
+                self.last = text
+                if text.startswith("error: "):
+                    self._error = text.removeprefix("error: ")
                 say(f"{self.host}: {text}")
 
 
