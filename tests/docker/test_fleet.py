@@ -108,12 +108,14 @@ def pid(url: str) -> int:
 
 def test_an_engine_that_dies_in_mid_run_is_named_the_other_finishes_and_the_next_run_does_the_rest(fleet, second, repo):
     killer, _ = when_it_measures(second, lambda: os.kill(pid(second), signal.SIGKILL))
-    done = fleet("one,two", *LONGER)
-    killer.join()
+    try:
+        done = fleet("one,two", *LONGER)
+        killer.join()
+    finally:
+        variables = {**os.environ, "QAT8_ENGINE_DIR": str(Path(second.removeprefix("unix://")).parent)}
+        subprocess.run([repo / "docker" / "private-engine.sh", "start"], env=variables, check=True, capture_output=True)
     assert done.returncode == 6, done.stdout + done.stderr
     assert [(row["host"], row["status"]) for row in done.rows] == [("one", "done"), ("two", "failed")]
-    variables = {**os.environ, "QAT8_ENGINE_DIR": str(Path(second.removeprefix("unix://")).parent)}
-    subprocess.run([repo / "docker" / "private-engine.sh", "start"], env=variables, check=True, capture_output=True)
     done = fleet("one,two", *LONGER)
     assert done.returncode == 0, done.stdout + done.stderr
     assert "one: has results of this very benchmark already" in done.stdout

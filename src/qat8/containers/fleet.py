@@ -83,6 +83,7 @@ def run(fleet: Fleet, hosts: dict[str, Host], jobs: list[Job]) -> dict[tuple[str
 
 def _host(fleet: Fleet, name: str, host: Host, jobs: list[Job], failed: dict) -> None:
     """All jobs of a host. Its failure is its own: it is noted, and the other hosts go on."""
+    url = host.url
     try:
         with tunnel.to(host.url) as url:
             image_id, nodes = _prepare(fleet, name, host, url)
@@ -91,12 +92,12 @@ def _host(fleet: Fleet, name: str, host: Host, jobs: list[Job], failed: dict) ->
                 waiting.put(job)
             with ThreadPoolExecutor(len(nodes)) as pool:
                 # A connection for each thread: docker-py's is not made to be shared.
-                list(pool.map(lambda node: _node(fleet, url, image_id, node, waiting, failed), nodes.items()))
+                list(pool.map(lambda node: _node(fleet, host, url, image_id, node, waiting, failed), nodes.items()))
     except FAILURES as e:
         for job in jobs:
             if not fleet.file(job).is_file():
-                failed.setdefault((name, job.model), str(e))
-        say(f"{name}: failed: {e}")
+                failed.setdefault((name, job.model), str(e).replace(url, host.url))
+        say(f"{name}: failed: {str(e).replace(url, host.url)}")
 
 
 def _prepare(fleet: Fleet, name: str, host: Host, url: str) -> tuple[str, dict[int, str]]:
@@ -114,7 +115,9 @@ def _prepare(fleet: Fleet, name: str, host: Host, url: str) -> tuple[str, dict[i
         return image_id, shipping.nodes(client, image_id, fleet.run_id)
 
 
-def _node(fleet: Fleet, url: str, image_id: str, node: tuple[int, str], waiting: queue.SimpleQueue, failed) -> None:
+def _node(
+    fleet: Fleet, host: Host, url: str, image_id: str, node: tuple[int, str], waiting: queue.SimpleQueue, failed
+) -> None:
     gone = None
     while not fleet.stopped.is_set():
         try:
@@ -127,8 +130,8 @@ def _node(fleet: Fleet, url: str, image_id: str, node: tuple[int, str], waiting:
             with engine.connect(url, timeout=fleet.patience) as client:
                 _job(fleet, job, url, client, image_id, node)
         except FAILURES as e:
-            failed[job.host, job.model] = str(e)
-            say(f"{job.host}: {job.model} failed: {e}")
+            failed[job.host, job.model] = why = str(e).replace(url, host.url)  # not the tunnel's end
+            say(f"{job.host}: {job.model} failed: {why}")
             gone = e if isinstance(e, engine.EngineGone) else None
 
 
