@@ -19,16 +19,14 @@ from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 
 from qat8 import tutorial
-from qat8.report import figures, text
+from qat8.report import figures, plot_instances, text
 from qat8.report.figures import SpeedRow
+from qat8.report.ink import COLOURS, INK, NARROW, WIDE
 from qat8.results import Results
 
-INK = "#1b1b1b"
-COLOURS = {"fp32": "#E69F00", "int8": "#0072B2"}
 OFFSETS = {"fp32": -0.19, "int8": 0.19}  # of a pair's bars from the middle of its row
 BELOW = 0.16  # the tutorial's ratios stand below ours, so that equal ones do not hide each other
 SERVER_MARKERS = {tutorial.GOLD_6271: ("D", "#009E73"), tutorial.GOLD_6148: ("^", "#CC79A7")}
-WIDE, NARROW = 9.5, 4.3  # inches; narrow fits a phone without shrinking the letters
 ROW_HEIGHT, FRAME_HEIGHT, LEGEND_HEIGHT = 0.52, 0.75, 0.45  # inches
 
 STYLE = {
@@ -51,10 +49,12 @@ _NO_DATE = {"Date": None, "Creator": None, "Format": None, "Type": None}
 
 
 def files(results: Results) -> dict[str, bytes]:
-    """speed.png, speed.svg, accuracy.png and accuracy.svg, by name."""
+    """speed.png, speed.svg, accuracy.png, accuracy.svg and, of several instances, instances.*, by name."""
     made = {}
+    drawn = [("speed", _speed), ("accuracy", _accuracy)]
+    drawn += [("instances", plot_instances.draw)] if results.instances else []
     with matplotlib.rc_context(STYLE):
-        for name, draw in (("speed", _speed), ("accuracy", _accuracy)):
+        for name, draw in drawn:
             made |= both(draw(results, figures.models(results), narrow=False), name)
     return made
 
@@ -72,6 +72,10 @@ def inline_speed(results: Results) -> list[tuple[str, str, str]]:
 
 def inline_accuracy(results: Results) -> list[tuple[str, str, str]]:
     return _inline(results, "accuracy", _accuracy)
+
+
+def inline_instances(results: Results) -> list[tuple[str, str, str]]:
+    return _inline(results, "instances", plot_instances.draw) if results.instances else []
 
 
 def _inline(results: Results, name: str, draw: Callable[..., Figure]) -> list[tuple[str, str, str]]:

@@ -29,6 +29,7 @@ def render_html(results: Results, other: Results | None = None) -> str:
     from qat8.report import plots
 
     pictures = {"speed": plots.inline_speed(results), "accuracy": plots.inline_accuracy(results)}
+    pictures["instances"] = plots.inline_instances(results)
     return _templates().get_template("report.html.j2").render(view=view.build(results, other), pictures=pictures)
 
 

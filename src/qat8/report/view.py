@@ -5,7 +5,7 @@ from __future__ import annotations
 import shlex
 from dataclasses import dataclass, field
 
-from qat8.report import figures, sentences, tables, text
+from qat8.report import figures, loads, sentences, tables, text
 from qat8.report.tables import Table
 from qat8.results import Results
 
@@ -61,6 +61,8 @@ def build(results: Results, other: Results | None = None) -> View:
             _speed(rows),
             _accuracy(results),
             _testers(results),
+            *([_scenarios(results)] if results.scenarios else []),
+            *([_instances(results, models)] if results.instances else []),
             *([_beside(results, other)] if other else []),
             Section("validity", "Validity", tables=[tables.validity(results)]),
             Section("environment", "Environment", tables=[tables.environment(results), tables.artifacts(results)]),
@@ -106,6 +108,26 @@ def _testers(results: Results) -> Section:
     rows = figures.tester_rows(results)
     return Section(
         "testers", "C++ against Python", notes=sentences.testers(rows), tables=[tables.testers(rows)] if rows else []
+    )
+
+
+def _scenarios(results: Results) -> Section:
+    shown = [loads.scenarios_table(results), loads.probes_table(results)]
+    return Section("scenarios", "Scenarios", tables=shown, closing=[loads.LATENCIES, loads.NOT_MLPERF])
+
+
+def _instances(results: Results, models: list[str]) -> Section:
+    alt = (
+        "Left, a line chart of images per second of one instance against its number of threads, FP32 and INT8; right, "
+        "a bar chart of images per second summed over the instances for each split of the cores. "
+        "The table below holds the same figures."
+    )
+    return Section(
+        "instances",
+        "Instances and scaling",
+        notes=loads.notes(results, models),
+        picture=Picture("instances", alt),
+        tables=[loads.instances_table(results, models)],
     )
 
 

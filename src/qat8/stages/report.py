@@ -16,6 +16,7 @@ __all__ = ["main", "print_summary", "summary_table", "write_report"]
 RESULTS_DIR = artifacts.DATA / "results"
 REPORTS_DIR = artifacts.DATA / "reports"
 FILES = ("report.md", "report.html", "results.csv", "speed.png", "speed.svg", "accuracy.png", "accuracy.svg")
+SOME_FILES = ("instances.png", "instances.svg")  # of results that hold several instances
 
 
 def main(argv: list[str]) -> None:
@@ -52,7 +53,7 @@ def write_report(measured: results.Results, target: Path, other: results.Results
     }
     _refuse_strangers(target)
     with artifacts.exclusive(target), artifacts.atomic_directory(target) as directory:
-        for name in FILES:
+        for name in (*FILES, *(n for n in SOME_FILES if n in content)):
             (directory / name).write_bytes(content[name])
         inputs = {"results": artifacts.fingerprint(results.dump(measured))}
         outputs = artifacts.outputs_of(directory)
@@ -84,7 +85,7 @@ def _newest() -> Path:
 
 def _refuse_strangers(target: Path) -> None:
     """A directory that holds anything but a report is somebody's, and is not replaced."""
-    known = {*FILES, "manifest.json"}
+    known = {*FILES, *SOME_FILES, "manifest.json"}
     strangers = sorted(path.name for path in target.iterdir() if path.name not in known) if target.is_dir() else []
     if strangers or (target.exists() and not target.is_dir()):
         raise UsageError(
