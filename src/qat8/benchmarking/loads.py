@@ -13,11 +13,13 @@ import numpy as np
 
 from qat8 import artifacts, latencies, processes, scenario_results
 from qat8.benchmarking import cores, instances
+from qat8.benchmarking.conditions import watch
 from qat8.benchmarking.instances import Group
 from qat8.benchmarking.plan import PRECISIONS, TESTERS, Plan
 from qat8.console import Bar, say
 from qat8.latencies import Queries
 from qat8.records import Latency
+from qat8.results import Conditions
 from qat8.scenario_results import Instances, ScenarioMeasurement, ScenarioRun
 from qat8.statistics import median
 
@@ -31,6 +33,7 @@ class Loads:
     scenarios: list[ScenarioMeasurement] = field(default_factory=list)
     instances: list[Instances] = field(default_factory=list)
     runs: list[tuple[str, str, list[int], ScenarioRun]] = field(default_factory=list)  # model, precision, CPUs
+    conditions: list[tuple[str, str, Conditions]] = field(default_factory=list)  # model, precision, of each measurement
 
 
 def measure(plan: Plan, raw: Path) -> Loads:
@@ -85,7 +88,9 @@ def _scenario(plan: Plan, loads: Loads, name: str, model: str, threads: int, raw
         for precision in _in_turn(repetitions):
             base = processes.pinned(cpus, command(plan, model, precision, name, threads, images))
             kept = raw / f"{model}-{precision}-{name}-{threads}-{len(made[precision])}.latencies"
-            made[precision].append((_one(base, threads, kept), kept))
+            with watch(cpus) as seen:
+                made[precision].append((_one(base, threads, kept), kept))
+            loads.conditions.append((model, precision, seen.conditions))
             bar.advance(note=precision)
     for precision, pairs in made.items():
         runs = [run for run, _ in pairs]
@@ -158,7 +163,9 @@ def _instances(plan: Plan, loads: Loads, model: str, batch_size: int, places: li
     what = f"{model}, {len(places)} x {_threads(threads)}, batch {batch_size}"
     with Bar(what, len(PRECISIONS) * plan.repetitions) as bar:
         for precision in _in_turn(plan.repetitions):
-            groups[precision].append(instances.run(bases[precision], threads))
+            with watch([cpu for place in places for cpu in place.cpus]) as seen:
+                groups[precision].append(instances.run(bases[precision], threads))
+            loads.conditions.append((model, precision, seen.conditions))
             bar.advance(note=precision)
     for precision in PRECISIONS:
         record = _instances_record(model, precision, batch_size, groups[precision], places, nodes, bases[precision][0])
