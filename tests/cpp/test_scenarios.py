@@ -266,6 +266,14 @@ def test_flags_that_would_do_nothing_or_make_no_sense_are_refused(commands, flag
     assert done.returncode == 2 and done.stderr.count("\n") == 1 and words in done.stderr, done.stderr
 
 
+def test_help_says_what_a_scenario_takes_and_its_defaults(commands):
+    text = " ".join(subprocess.run([*commands["cpp"], "--help"], capture_output=True, text=True).stdout.split())
+    assert "--scenario single-stream, offline or server" in text and "--latencies_file" in text and "--barrier" in text
+    defaults = {"duration": "10", "min_queries": "0", "target_latency_ms": "0", "seed": "1"}
+    for flag, default in defaults.items():
+        assert text.partition(f"--{flag} ")[2].partition("(default: ")[2].partition(")")[0] == default, flag
+
+
 # The barrier.
 
 

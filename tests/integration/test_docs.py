@@ -103,6 +103,13 @@ def flags_of(*start: str) -> set[str]:
 
 
 @functools.cache
+def scenario_flags() -> set[str]:
+    """Those that tester/flags.cc refuses without --scenario, and that one itself."""
+    listed = re.search(r'refuse\(\{([^}]*)\}, "without --scenario"\)', (REPO / "tester/flags.cc").read_text())
+    return {"--scenario", *(f"--{name}" for name in re.findall(r"\w+", listed[1]))}
+
+
+@functools.cache
 def cmake_options() -> set[str]:
     files = [REPO / "tester/CMakeLists.txt", *(REPO / "tester/cmake").glob("*.cmake")]
     names = re.findall(r"(?:option\(|set\(|\$\{|if\(NOT |if\()(\w+)", "".join(f.read_text() for f in files))
@@ -201,7 +208,8 @@ def check(command: list[str]) -> bool:
     elif name in ("run.sh", "tester/run.sh"):
         check_run_sh(arguments)
     elif name == "tester/build/sample_tester":
-        check_flags(flags_of("tester/sample_tester.py"), arguments)  # tests/cpp holds the two together
+        # tests/cpp holds the two testers' flags together, but for those of the scenarios, which only C++ has.
+        check_flags(flags_of("tester/sample_tester.py") | scenario_flags(), arguments)
     elif name == "cmake":
         check_cmake(arguments)
     elif "/" in name and not program.startswith(("/", "~")):
@@ -306,6 +314,7 @@ def test_a_right_command_passes(line):
         ("python -m qat8.stages.train --epochs=1", "no flag --epochs"),
         (".venv/bin/python -m pytest tests/none", "no file tests/none"),
         ("tester/build/sample_tester --model=m", "no flag --model"),
+        ("tester/build/sample_tester --scenario=server --latency=15", "no flag --latency"),
         ("tester/run.sh many", "iterations 'many'"),
         ("tester/walk.sh", "no program tester/walk.sh"),
         ("cmake -S tester -DUSE_TPU=ON", "no option USE_TPU"),

@@ -233,6 +233,14 @@ def test_a_second_benchmark_at_the_same_time_would_disturb_the_first_and_is_refu
         refuses(8, ["another run is writing"])
 
 
+def test_raw_latencies_of_a_killed_run_are_cleared_by_the_next(planned, home):
+    left = home / "results/.20260101-000000-1.latencies.tmp-abc"
+    left.mkdir(parents=True)
+    (left / "x.latencies").write_text("half")
+    planned()
+    assert not left.exists()
+
+
 # Measured before.
 
 

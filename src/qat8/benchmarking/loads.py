@@ -54,6 +54,12 @@ def measure(plan: Plan, raw: Path) -> Loads:
     return loads
 
 
+def remove_leftovers(directory: Path) -> None:
+    """Raw latencies of runs that were killed; their names never come again. Under the benchmark's lock."""
+    for path in directory.glob(f".*{RAW}{artifacts.TEMPORARY}*"):
+        shutil.rmtree(path, ignore_errors=True)
+
+
 def command(plan: Plan, model: str, precision: str, scenario: str, threads: int, images: int) -> list[str]:
     """The C++ tester's argv but for the files that it writes and the barrier."""
     load = plan.load

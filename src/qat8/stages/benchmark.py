@@ -74,6 +74,7 @@ def main(argv: list[str], prog: str = "benchmark") -> None:
         say(environment.NO_VNNI)
     RESULTS.mkdir(parents=True, exist_ok=True)
     with artifacts.exclusive(RESULTS / "benchmark"):
+        loads.remove_leftovers(RESULTS)
         record = _measure(plan, subsets, labels, identity, output, args.max_top1_drop / 100)
     _enforce(record, args.strict)
 
