@@ -63,21 +63,26 @@ def preprocess(c, local=False, data_dir="", label_list="", output_file="", data_
 
 @task(klass=TrainTask, iterable=["set"], help=RUNTIME | {"set": "KEY=VALUE of config.yaml, may be repeated"})
 def train(c, model="MobileNetV1", pretrained_model="", data="imagenet", data_dir="", save_float32_qat_dir="",
-          max_iters="", num_epochs="", batch_size="", config_file="", set=None, runtime="local", **dotted):  # fmt: skip
+          max_iters="", num_epochs="", batch_size="", config_file="", set=None, strategy="qat", runtime="local",
+          **dotted):  # fmt: skip
     """Train quantization-aware: FP32 weights -> FP32 model and float32 QAT model."""
     run("train", flags(model=model, pretrained_model=pretrained_model, data=data, data_dir=data_dir,
                        save_float32_qat_dir=save_float32_qat_dir, max_iters=max_iters, num_epochs=num_epochs,
-                       batch_size=batch_size, config_file=config_file, set=set)
+                       batch_size=batch_size, config_file=config_file, set=set, strategy=strategy)
         + [f"--{name}={value}" for name, value in dotted.items() if value is not None], runtime)  # fmt: skip
 
 
-@task(help=RUNTIME | {"check_data": "data file on which INT8 must name the same classes as QAT"})
+@task(help=RUNTIME | {"check_data": "data file on which INT8 must name the same classes as QAT",
+                      "strategy": "qat or ptq: which model of inv train",
+                      "max_drop": "points of top-1 that INT8 may lose; the fewest layers stay in FP32 for it",
+                      "fp32_model": "reference of --max-drop"})  # fmt: skip
 def convert(c, model="MobileNetV1", qat_model_path="", int8_model_save_path="", quantized_ops="conv2d,pool2d",
-            check_data="", min_agreement=0.98, runtime="local"):  # fmt: skip
+            check_data="", min_agreement=0.98, max_drop="", fp32_model="", strategy="qat",
+            runtime="local"):  # fmt: skip
     """Convert a float32 QAT model to a oneDNN INT8 model."""
     run("convert", flags(model=model, qat_model_path=qat_model_path, int8_model_save_path=int8_model_save_path,
-                         quantized_ops=quantized_ops, check_data=check_data, min_agreement=min_agreement),
-        runtime)  # fmt: skip
+                         quantized_ops=quantized_ops, check_data=check_data, min_agreement=min_agreement,
+                         max_drop=max_drop, fp32_model=fp32_model, strategy=strategy), runtime)  # fmt: skip
 
 
 @task(help=RUNTIME | {"threads": "by comma; all: every CPU", "quick": "short; the results say so",
@@ -119,6 +124,14 @@ def peers(c, models="MobileNetV1", peers="", fp32_model="", data_dir=""):
 def report(c, results="", output_dir="", beside="", runtime="local"):
     """Write the report of a results file: Markdown, HTML, CSV, plots; beside the tutorial's tables."""
     run("report", flags(results=results, output_dir=output_dir, beside=beside), runtime)
+
+
+@task(help=RUNTIME | {"data_file": "preprocessed images to measure on"})
+def sensitivity(c, model="MobileNetV1", data_file="", qat_model_path="", fp32_model="", quantized_ops="conv2d,pool2d",
+                output_dir="", runtime="local"):  # fmt: skip
+    """Measure what quantizing each layer alone costs in accuracy."""
+    run("sensitivity", flags(model=model, data_file=data_file, qat_model_path=qat_model_path, fp32_model=fp32_model,
+                             quantized_ops=quantized_ops, output_dir=output_dir), runtime)  # fmt: skip
 
 
 @task(help=RUNTIME | {"precision": "int8, fp32 or qat", "cpus": "CPUs to pin to"})
@@ -220,7 +233,7 @@ def demo(c, runtime="local"):
 
 
 namespace = Collection(dataset, weights, preprocess, train, convert, peers, benchmark, report, compare, history,
-                       profile, doctor, schema, demo, shell)  # fmt: skip
+                       profile, sensitivity, doctor, schema, demo, shell)  # fmt: skip
 namespace.add_collection(Collection("build", build_tester, build_image, build_peers, compare_images))
 namespace.add_collection(Collection("k8s", k8s_manifest))
 namespace.add_collection(Collection("clean", clean_containers))

@@ -6,6 +6,7 @@ import io
 import pytest
 
 from qat8.errors import VerificationError
+from qat8.int8.selection import layer_name
 from qat8.profiling import assemble, collect, operations, plot, tables
 from qat8.profiling.log import Memory, Operator, Primitive, parse_line
 from qat8.profiling.record import Left, Profile
@@ -180,8 +181,8 @@ def test_an_operator_that_paddle_made_up_stands_for_none():
 
 
 def test_a_layer_is_called_by_its_weights_else_by_its_output():
-    assert assemble.layer(["bias_0.b_0", "conv2d_3.w_0", "x"], ["y"]) == "conv2d_3"
-    assert assemble.layer(["x"], ["y", "z"]) == "y"
+    assert layer_name(["bias_0.b_0", "conv2d_3.w_0", "x"], ["y"]) == "conv2d_3"
+    assert layer_name(["x"], ["y", "z"]) == "y" and layer_name([], []) == ""
 
 
 # The record and what is shown of it.

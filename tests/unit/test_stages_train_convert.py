@@ -126,6 +126,22 @@ def test_a_directory_in_the_links_place_is_refused_before_the_training(refused, 
     refused(train.main, 2, ["MobileNetV1/qat is a directory", "a link"], f"--pretrained-model={weights}")
 
 
+def test_post_training_quantization_sets_ranges_alone_in_a_place_of_its_own(asked, home, refused, weights):
+    _, settings, _, _, save = asked("--strategy=ptq")
+    assert (settings.num_epochs, settings.calibration.mean_correction_images) == (0, 0)
+    assert str(save).endswith("models/MobileNetV1/ptq")
+    _, settings, _, _, save = asked("--strategy=ptq", "--save-float32-qat-dir=mine", "--calibration.steps=7")
+    assert (save, settings.calibration.steps) == ("mine", 7)
+    refused(
+        train.main, 2, ["--strategy=ptq with updates"], f"--pretrained-model={weights}", "--strategy=ptq",
+        "--num-epochs=2",
+    )  # fmt: skip
+
+
+def test_conversion_of_post_training_quantization_has_its_own_places(refused):
+    refused(convert.main, 4, ["models/MobileNetV1/ptq: no such directory"], "--strategy=ptq")
+
+
 # Convert.
 
 

@@ -13,7 +13,8 @@ from invoke.program import Program
 from qat8 import cli, config
 
 REPO = Path(__file__).resolve().parents[2]
-STAGES = ("dataset", "weights", "preprocess", "train", "convert", "benchmark", "report", "profile", "doctor", "schema",
+STAGES = ("dataset", "weights", "preprocess", "train", "convert", "benchmark", "report", "profile", "sensitivity",
+          "doctor", "schema",
           "build.tester")  # fmt: skip
 
 
@@ -86,6 +87,12 @@ def test_a_task_without_flags_starts_its_stage_with_flags_that_it_takes(started,
          "--min-agreement=0.5",
          {"model": "X", "qat_model_path": "q", "int8_model_save_path": "i", "quantized_ops": "conv2d",
           "check_data": "c", "min_agreement": 0.5}),
+        ("convert --strategy=ptq --max-drop=0.5 --fp32-model=f",
+         {"strategy": "ptq", "max_drop": 0.5, "fp32_model": "f"}),
+        ("train --strategy=ptq", {"strategy": "ptq"}),
+        ("sensitivity --model=X --data-file=d --qat-model-path=q --fp32-model=f --quantized-ops=conv2d --output-dir=o",
+         {"model": "X", "data_file": "d", "qat_model_path": "q", "fp32_model": "f", "quantized_ops": "conv2d",
+          "output_dir": "o"}),
         ("benchmark --models=X --fp32-model=f --int8-model=i --data-file=d --testers=cpp --threads=1 --batch-sizes=2 "
          "--cpus=0 --repetitions=3 --min-seconds=0.5 --warmup=0 --quick --reuse --output=o "
          "--max-top1-drop=0 --strict",

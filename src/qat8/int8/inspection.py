@@ -6,6 +6,7 @@ from collections import Counter
 from dataclasses import dataclass, field
 
 from qat8.int8.passes import CONVOLUTIONS
+from qat8.int8.selection import layer_name
 
 BOOKKEEPING = ("feed", "fetch", "quantize", "dequantize", "requantize")
 _FUSABLE = ("batch_norm", "relu", "relu6", "elementwise_add", "swish", "hard_swish", "leaky_relu")
@@ -21,6 +22,7 @@ class Inspection:
     fused: Counter = field(default_factory=Counter)
     left: dict[str, tuple[int, str]] = field(default_factory=dict)
     boundaries: Counter = field(default_factory=Counter)  # quantize and dequantize operators
+    left_out: list[str] = field(default_factory=list)  # layers that --max-drop leaves in FP32
 
     def lines(self) -> list[str]:
         """For people, one fact a line."""
@@ -32,6 +34,7 @@ class Inspection:
             f"quantized: {names(self.quantized)} ({self.int8_convolutions} of {self.convolutions} convolutions)",
             f"fused into the operator before: {names(self.fused)}",
             f"FP32/INT8 boundaries: {names(self.boundaries)}",
+            *([f"left in FP32 for the accuracy: {', '.join(self.left_out)}"] if self.left_out else []),
             *(f"left in FP32: {count} x {name}: {why}" for name, (count, why) in sorted(self.left.items())),
         ]
 
@@ -40,12 +43,13 @@ def is_int8(op) -> bool:
     return op.has_attr("mkldnn_data_type") and op.attr("mkldnn_data_type") == "int8"
 
 
-def inspect(before: Counter, program, asked: set[str]) -> Inspection:
+def inspect(before: Counter, program, asked: set[str], left_out: frozenset[str] = frozenset()) -> Inspection:
     """Compare the QAT program's operator counts with the INT8 program.
 
     Args:
         before: operator types of the QAT program.
         asked: the types that the passes were told to quantize.
+        left_out: names of layers that were left in FP32 for the accuracy's sake (`selection.layer_name`).
     """
     ops = program.global_block().ops
     convolutions = [op for op in ops if op.type in CONVOLUTIONS]
@@ -57,7 +61,10 @@ def inspect(before: Counter, program, asked: set[str]) -> Inspection:
         if gone := before[name] - after[name]:
             result.fused[name] = gone
     for op in ops:
-        if op.type not in BOOKKEEPING and not is_int8(op):
+        name = layer_name(op.input_arg_names, op.output_arg_names) if left_out else ""
+        if name in left_out:
+            result.left_out.append(name)
+        elif op.type not in BOOKKEEPING and not is_int8(op):
             count, _ = result.left.get(op.type, (0, ""))
             result.left[op.type] = (count + 1, why(op, asked))
     return result

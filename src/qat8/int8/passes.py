@@ -24,6 +24,7 @@ from pathlib import Path
 from qat8.console import native_stderr_kept_back
 from qat8.engine import paddle
 from qat8.errors import ModelError, UsageError
+from qat8.int8 import selection
 from qat8.int8.unsigned import narrow
 
 CONVOLUTIONS = ("conv2d", "depthwise_conv2d", "fused_conv2d")
@@ -91,19 +92,25 @@ def op_set(names: str) -> set[str]:
     return wanted
 
 
-def convert(loaded: Loaded, ops: set[str]):
-    """Apply the passes to a QAT program; returns the INT8 program, in the same scope."""
+def convert(loaded: Loaded, ops: set[str], wanted: selection.Wanted | None = None):
+    """Apply the passes to a QAT program; returns the INT8 program, in the same scope.
+
+    Args:
+        wanted: which layers are quantized, of those that `ops` names (None: all).
+    """
     from paddle.base.framework import IrGraph
     from paddle.framework import core
 
     with paddle.static.scope_guard(loaded.scope), native_stderr_kept_back():
         unsigned = narrow(loaded.program)
         graph = IrGraph(core.Graph(loaded.program.desc), for_test=True)
-        graph = _pass_class(unsigned)(ops, _scope=loaded.scope, _place=paddle.CPUPlace(), _core=core).apply(graph)
+        graph = _pass_class(unsigned, wanted)(ops, _scope=loaded.scope, _place=paddle.CPUPlace(), _core=core).apply(
+            graph
+        )
         return graph.to_program()
 
 
-def _pass_class(unsigned: set[str]):
+def _pass_class(unsigned: set[str], wanted: selection.Wanted | None):
     from paddle.static.quantization import Quant2Int8MkldnnPass
 
     class FusedQuant2Int8Pass(Quant2Int8MkldnnPass):
@@ -126,6 +133,8 @@ def _pass_class(unsigned: set[str]):
             return graph
 
         def _apply_pass(self, graph, name, attrs=None, attr_values=None):
+            if name == "cpu_quantize_pass" and wanted:
+                selection.restrict(graph, wanted)
             return graph if name in self._LEFT_OUT else super()._apply_pass(graph, name, attrs, attr_values)
 
     return FusedQuant2Int8Pass

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from qat8 import artifacts
 from qat8.int8 import inspection, passes
+from qat8.int8.selection import layer_name
 from qat8.profiling.collect import Called
 from qat8.profiling.log import Primitive
 from qat8.profiling.operations import operations
@@ -39,14 +40,8 @@ def _row(primitive: Primitive, ms: float) -> PrimitiveRow:
     )  # fmt: skip
 
 
-def layer(inputs: list[str], outputs: list[str]) -> str:
-    """What people call an operator: its weights' layer, `conv2d_3` of `conv2d_3.w_0`, or else its first output."""
-    weights = [name.rpartition(".w_")[0] for name in inputs if ".w_" in name]
-    return (weights or outputs or [""])[0]
-
-
 def _layer(call: Called) -> str:
-    return layer([name for name, _ in call.operator.inputs], [name for name, _ in call.operator.outputs])
+    return layer_name([name for name, _ in call.operator.inputs], [name for name, _ in call.operator.outputs])
 
 
 def _first_shape(variables, saved: SavedProgram) -> list[int]:
@@ -57,17 +52,18 @@ def _first_shape(variables, saved: SavedProgram) -> list[int]:
 def left(steps_: list[Step], model: Path) -> list[Left]:
     """Every operator of a saved INT8 program that is not INT8, with the reason and its share of the measured time."""
     program, _ = artifacts.model_files(model)
-    asked = passes.op_set(
-        (artifacts.read_manifest(model) or {}).get("config", {}).get("quantized_ops", "conv2d,pool2d")
-    )
+    manifest = artifacts.read_manifest(model) or {}
+    asked = passes.op_set(manifest.get("config", {}).get("quantized_ops", "conv2d,pool2d"))
+    chosen = manifest.get("left_in_fp32", [])
     times = {number: step for step in steps_ for number in (int(name.split()[0]) for name in step.saved)}
     found = []
     for number, op in enumerate(passes.load(str(program.with_suffix(""))).program.global_block().ops):
         if op.type in inspection.BOOKKEEPING or inspection.is_int8(op):
             continue
         step = times.get(number)
-        name = layer(op.input_arg_names, op.output_arg_names)
+        name = layer_name(op.input_arg_names, op.output_arg_names)
         own = step and step.primitives and step.operator == op.type  # of several fused into one step, only this one
         ms = step.ms if own else None
-        found.append(Left(operator=op.type, layer=name, why=inspection.why(op, asked), ms=ms))
+        why = "left out for the accuracy (--max-drop)" if name in chosen else inspection.why(op, asked)
+        found.append(Left(operator=op.type, layer=name, why=why, ms=ms))
     return found

@@ -7,13 +7,14 @@ convolution is refused: it would load, run, and be as slow as FP32.
 from __future__ import annotations
 
 import os
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
 from qat8 import artifacts, cli, datafile, environment, imaging
 from qat8.console import say, step
-from qat8.errors import DataError, VerificationError
+from qat8.errors import DataError, UsageError, VerificationError
 from qat8.models import registry
 from qat8.statistics import wilson_interval
 
@@ -33,24 +34,54 @@ def parser(prog: str) -> cli.Parser:
         default=MIN_AGREEMENT,
         help="share of images, with --check-data; refused when the 95 %% interval lies below it",
     )
-    return p
+    p.flag(
+        "max-drop",
+        type=float,
+        default=None,
+        help="points of top-1 that INT8 may lose against FP32 on --check-data; the fewest layers stay in FP32 for it",
+    )
+    p.flag("fp32-model", default=None, help="the reference of --max-drop (None: data/models/MODEL/fp32)")
+    p.flag(
+        "strategy", default="qat", choices=["qat", "ptq"], help="which of the two models of `inv train` (default paths)"
+    )
+    return p  # fmt: skip
 
 
 def main(argv: list[str], prog: str = "convert") -> None:
     args = parser(prog).parse_args(argv)
     home = artifacts.DATA / "models" / registry.get(args.model).name
-    source = Path(args.qat_model_path or home / "qat")
-    target = Path(args.int8_model_save_path or home / "int8")
+    source = Path(args.qat_model_path or home / args.strategy)
+    target = Path(args.int8_model_save_path or home / {"qat": "int8", "ptq": "int8_ptq"}[args.strategy])
     check = Path(args.check_data) if args.check_data else None
-    build(source, target, args.quantized_ops, check, args.min_agreement)
+    build(source, target, args.quantized_ops, check, args.min_agreement, _limit(args, home))
 
 
-def build(source: Path, target: Path, ops: str, check: Path | None, min_agreement: float) -> None:
+@dataclass(frozen=True)
+class Limit:
+    """`--max-drop`: percentage points of top-1 against the model `fp32`."""
+
+    points: float
+    fp32: Path
+
+
+def _limit(args, home: Path) -> Limit | None:
+    if args.max_drop is None:
+        return None
+    if not args.check_data:
+        raise UsageError("--max-drop without --check-data", "the data file on which the accuracy is measured")
+    if not 0 <= args.max_drop <= 100:
+        raise UsageError(f"--max-drop={args.max_drop}", "percentage points from 0 to 100")
+    return Limit(args.max_drop, Path(args.fp32_model or home / "fp32"))
+
+
+def build(
+    source: Path, target: Path, ops: str, check: Path | None, min_agreement: float, limit: Limit | None = None
+) -> None:
     """Convert, look, check, and only then put the model in its place.
 
     Raises:
         ModelError: `source` is no QAT model.
-        VerificationError: nothing was quantized, or the outputs differ too often.
+        VerificationError: nothing was quantized, the outputs differ too often, or no choice of layers meets `limit`.
     """
     program_file, _ = artifacts.model_files(source)
     if not environment.has_vnni():
@@ -59,27 +90,66 @@ def build(source: Path, target: Path, ops: str, check: Path | None, min_agreemen
     inputs = {"qat_model": artifacts.sha256(source)}
     if check:
         inputs["check_data"] = artifacts.sha256(check) if check.is_file() else ""
+    if limit:
+        artifacts.model_files(limit.fp32)
+        config |= {"max_drop": limit.points, "min_agreement": None}
+        inputs["fp32_model"] = artifacts.sha256(limit.fp32)
     with artifacts.exclusive(target):
         if artifacts.up_to_date(target, "convert", config, inputs):
             say(f"INT8 model is up to date: {artifacts.shown(target)}")
             return
         with artifacts.atomic_directory(target) as directory:
+            left_out, accuracy = _select(program_file, ops, check, limit) if limit else (frozenset(), None)
             with step("converting to INT8"):
-                found = _convert(program_file, ops, directory)
+                found = _convert(program_file, ops, directory, left_out)
             for line in found.lines():
                 say(f"  {line}")
             _require_int8(found)
-            agreement = _agreement(source, directory, check, min_agreement) if check else None
+            agreement = _agreement(source, directory, check, min_agreement) if check and not limit else None
             carried = artifacts.read_manifest(source) or {}
             artifacts.write_manifest(
                 directory / "manifest.json", "convert", config, inputs, artifacts.outputs_of(directory), kind="int8",
                 model=carried.get("config", {}).get("model"), agreement_with_qat=agreement,
                 preprocessing=artifacts.preprocessing_of(source), operators=found.lines(),
+                left_in_fp32=sorted(left_out), accuracy=accuracy,
             )  # fmt: skip
     say(f"INT8 model: {artifacts.shown(target)}")
 
 
-def _convert(program_file: Path, ops: str, directory: Path):
+def _select(program_file: Path, ops: str, data: Path, limit: Limit) -> tuple[frozenset[str], dict]:
+    """The layers to leave in FP32, and the accuracies with them."""
+    from qat8.int8 import passes, selection, sensitivity
+
+    asked = passes.op_set(ops)
+    passes.require_qat(passes.load(str(program_file.with_suffix(""))), str(program_file.parent))
+    with datafile.Reader(data) as reader:
+        _require_same_input(limit.fp32, reader)
+    with step("FP32 reference"):
+        judge = sensitivity.Judge(limit.fp32, data, len(os.sched_getaffinity(0)))
+    candidates = sensitivity.Candidates(program_file.with_suffix(""), asked, judge)
+    measured: dict[frozenset[str], float] = {}
+
+    def drop(left: frozenset[str]) -> float:
+        if left not in measured:
+            score, _ = candidates.score(lambda name: name not in left)
+            measured[left] = 100 * (judge.fp32.top1 - score.top1)
+            say(f"  {len(left)} layers in FP32: top-1 {score.top1:.1%}, {-measured[left]:+.2f} points from FP32")
+        return measured[left]
+
+    left: frozenset[str] | None = frozenset()
+    with step(f"finding the fewest layers for at most {limit.points:g} points on {judge.images} images"):
+        if drop(left) > limit.points:
+            left = selection.fewest(sensitivity.analyse(candidates, judge).order(), drop, limit.points)
+    if left is None:
+        raise VerificationError(
+            f"even with no layer in INT8 top-1 falls by {min(measured.values()):.2f} points", f"{limit.points:g}",
+            "train longer (inv train), or allow more: the weights of a QAT model are rounded all the same",
+        )  # fmt: skip
+    drops = {"fp32_top1": judge.fp32.top1, "top1_drop_points": measured[left], "images": judge.images}
+    return left, drops
+
+
+def _convert(program_file: Path, ops: str, directory: Path, left_out: frozenset[str] = frozenset()):
     from qat8.int8 import inspection, passes
     from qat8.saving import save_model
 
@@ -87,11 +157,11 @@ def _convert(program_file: Path, ops: str, directory: Path):
     loaded = passes.load(str(program_file.with_suffix("")))
     passes.require_qat(loaded, str(program_file.parent))
     before = loaded.types()
-    program = passes.convert(loaded, asked)
+    program = passes.convert(loaded, asked, lambda name: name not in left_out)
     save_model(program, loaded.feeds, loaded.fetches, loaded.executor, loaded.scope, directory)
     # Read back: what counts is what is in the file.
     saved = passes.load(str(directory / "model"))
-    return inspection.inspect(before, saved.program, asked)
+    return inspection.inspect(before, saved.program, asked, left_out)
 
 
 def _require_int8(found) -> None:

@@ -21,6 +21,8 @@ from qat8.console import say, step
 from qat8.errors import ModelError, UsageError
 from qat8.models import pretrained, registry
 
+# What post-training quantization leaves out of training: updates, and the correction of BatchNorm's means.
+PTQ = {"num_epochs": "0", "calibration.mean_correction_images": "0"}
 EMBEDDED = artifacts.DATA / "dataset" / "embedded"
 
 
@@ -39,6 +41,12 @@ def parser(prog: str) -> cli.Parser:
     p.flag("max-iters", type=cli.count, default=None, help="at most so many updates")
     p.flag("num-epochs", type=cli.count, default=None, help="passes over the training images")
     p.flag("batch-size", type=cli.positive_int, default=None, help="images in an update")
+    p.flag(
+        "strategy",
+        default="qat",
+        choices=["qat", "ptq"],
+        help="ptq: post-training quantization, into data/models/MODEL/ptq: activation ranges and nothing else",
+    )
     p.flag("config-file", default=None, help="YAML file with what differs from qat8's config.yaml")
     p.flag("set", action="append", default=[], metavar="KEY=VALUE", help="the same as --KEY=VALUE")
     for name in configuration.leaf_names():
@@ -50,6 +58,10 @@ def parser(prog: str) -> cli.Parser:
 def main(argv: list[str], prog: str = "train") -> None:
     args = parser(prog).parse_args(argv)
     overrides = {k: v for k, v in vars(args).items() if "." in k and v is not None}
+    if args.strategy == "ptq":
+        if args.num_epochs or args.max_iters:
+            raise UsageError("--strategy=ptq with updates", "none: it sets activation ranges alone", "--strategy=qat")
+        overrides |= PTQ
     for name in ("max_iters", "num_epochs", "batch_size"):
         if getattr(args, name) is not None:
             overrides[name] = str(getattr(args, name))
@@ -69,7 +81,8 @@ def main(argv: list[str], prog: str = "train") -> None:
     if weights.is_dir() and (artifacts.read_manifest(weights) or {}).get("random_head"):
         say("warning: the last layer of these weights is random; no accuracy of this model means anything")
     model = model.for_weights_of(pretrained.origin(weights, model.name))
-    build(model, settings, weights, Path(args.data_dir), args.save_float32_qat_dir)
+    ptq = artifacts.DATA / "models" / model.name / "ptq" if args.strategy == "ptq" else None
+    build(model, settings, weights, Path(args.data_dir), args.save_float32_qat_dir or ptq)
 
 
 def build(model: registry.Model, settings: configuration.TrainConfig, weights: Path, data_dir: Path, save_dir) -> None:
@@ -118,7 +131,8 @@ def _train(model, settings, weights, data_dir, home, qat, described, inputs) -> 
         pretrained.check(state, session.fp32.shapes, weights)
         programs.load_weights(session, state)
     _save_fp32(session, home / "fp32", described, inputs)
-    checkpoints = Checkpoints(home / "training", session)
+    # Of its own, so that post-training quantization does not end a training that can be resumed.
+    checkpoints = Checkpoints(home / ("ptq_training" if qat == home / "ptq" else "training"), session)
     position = checkpoints.resume(artifacts.fingerprint([described, inputs]))
     if position.phase != "start":
         say(f"resuming: {position.phase}, {position.updates} of {total} updates done")

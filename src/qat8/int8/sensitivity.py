@@ -1,0 +1,122 @@
+"""What quantizing each layer alone costs, measured with the INT8 kernels that the whole model would run.
+
+Each layer's model comes out of the same passes as the real one, with every other layer left in FP32. The weights of a
+QAT model lie on INT8's grid in any case, so a model with no layer quantized is measured, too: what it differs from the
+FP32 model by is the weights' rounding, which no choice of layers takes back.
+"""
+
+from __future__ import annotations
+
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from scipy.special import log_softmax
+
+from qat8 import datafile
+from qat8.console import Bar
+from qat8.errors import VerificationError
+from qat8.int8 import inspection, passes, selection
+from qat8.prediction import predictor
+from qat8.saving import save_model
+
+BATCH = 20
+
+
+@dataclass(frozen=True)
+class Score:
+    """Of a model on the images of a data file: top-1 and agreement with FP32 as fractions of 1, and the mean
+    divergence KL(FP32 || model) of the softmaxes in nats."""
+
+    top1: float
+    agreement: float
+    divergence: float
+
+
+@dataclass(frozen=True)
+class LayerScore:
+    layer: str
+    operator: str
+    score: Score
+
+
+@dataclass(frozen=True)
+class Sensitivity:
+    """`layers` in the model's order; `none` and `every`: no layer and every layer quantized."""
+
+    images: int
+    fp32: Score
+    none: Score
+    every: Score
+    layers: list[LayerScore]
+
+    def order(self) -> list[str]:
+        """Layers' names, the most sensitive first: the one whose quantization moves the outputs most."""
+        return [one.layer for one in sorted(self.layers, key=lambda one: -one.score.divergence)]
+
+
+class Judge:
+    """Scores models on a data file against the FP32 model's outputs, which are computed once."""
+
+    def __init__(self, fp32: Path, data: Path, threads: int) -> None:
+        self._data, self._threads = data, threads
+        with datafile.Reader(data) as reader:
+            self.images, self._labels = len(reader), reader.labels.copy()
+        self._wanted = self._log_probabilities(fp32)
+        self.fp32 = self._score(self._wanted)
+
+    def score(self, model: Path) -> Score:
+        return self._score(self._log_probabilities(model))
+
+    def _log_probabilities(self, model: Path) -> np.ndarray:
+        run = predictor(model, self._threads)
+        with datafile.Reader(self._data) as reader:
+            logits = np.concatenate([run(x) for x, _ in reader.batches(BATCH)])
+        return log_softmax(logits.astype(np.float64), axis=1)
+
+    def _score(self, found: np.ndarray) -> Score:
+        divergence = (np.exp(self._wanted) * (self._wanted - found)).sum(1).mean()
+        agreement, top1 = (found.argmax(1) == of for of in (self._wanted.argmax(1), self._labels))
+        return Score(float(top1.mean()), float(agreement.mean()), float(divergence))
+
+
+class Candidates:
+    """INT8 models of one QAT model, each with other layers quantized; made, judged, thrown away."""
+
+    def __init__(self, qat: Path, ops: set[str], judge: Judge) -> None:
+        self._prefix, self._ops, self._judge = str(qat), ops, judge
+
+    def score(self, wanted: selection.Wanted) -> tuple[Score, list[tuple[str, str]]]:
+        """The score with the `wanted` layers in INT8, and (layer, operator) of those that became it."""
+        with tempfile.TemporaryDirectory(prefix="qat8-") as name:
+            loaded = passes.load(self._prefix)
+            program = passes.convert(loaded, self._ops, wanted)
+            save_model(program, loaded.feeds, loaded.fetches, loaded.executor, loaded.scope, Path(name))
+            ops = [op for op in program.global_block().ops if inspection.is_int8(op) and _has_weights(op)]
+            layers = [(selection.layer_name(op.input_arg_names, op.output_arg_names), op.type) for op in ops]
+            return self._judge.score(Path(name)), layers
+
+
+def _has_weights(op) -> bool:
+    """Pooling and the like follow their inputs; a layer is what has weights of its own."""
+    return any(".w_" in name for name in op.input_arg_names)
+
+
+def analyse(candidates: Candidates, judge: Judge) -> Sensitivity:
+    """Measure every layer alone.
+
+    Raises:
+        VerificationError: no layer became INT8.
+    """
+    every, layers = candidates.score(lambda _: True)
+    if not layers:
+        raise VerificationError("no layer became INT8", "at least one", "conv2d must be in --quantized-ops")
+    none, _ = candidates.score(lambda _: False)
+    found = []
+    with Bar("layers", len(layers)) as bar:
+        for layer, operator in layers:
+            score, _ = candidates.score(lambda name, alone=layer: name == alone)
+            found.append(LayerScore(layer, operator, score))
+            bar.advance(note=layer)
+    return Sensitivity(judge.images, judge.fp32, none, every, found)
