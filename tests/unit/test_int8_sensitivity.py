@@ -8,7 +8,7 @@ import pytest
 from qat8 import artifacts
 from qat8.datafile import DTYPES, Header, Writer
 from qat8.engine import paddle
-from qat8.int8 import inspection, passes
+from qat8.int8 import fp32_weights, inspection, passes
 from qat8.stages import convert, sensitivity
 
 SIDE, CLASSES, IMAGES = 16, 10, 24
@@ -75,6 +75,12 @@ def int8_layers(model) -> list[str]:
     ]
 
 
+def weights(model) -> dict[str, np.ndarray]:
+    loaded = passes.load(str(model / "model"))
+    names = [v.name for v in loaded.program.list_vars() if ".w_" in v.name]
+    return {name: np.array(loaded.scope.find_var(name).get_tensor()) for name in names}
+
+
 def test_every_layer_is_measured_alone_and_the_reference_is_fp32(ends, flags, home, tmp_path):
     command = [*flags, f"--data-file={home}/val.bin", f"--output-dir={tmp_path}/out"]
     done = ends(sensitivity.main, *command)
@@ -85,7 +91,7 @@ def test_every_layer_is_measured_alone_and_the_reference_is_fp32(ends, flags, ho
     divergences = [one["score"]["divergence"] for one in found["layers"]]
     # Each layer alone moves the outputs differently, and none moves them as far as a wrong model would.
     assert len(set(divergences)) == 3 and all(0 < d < 1 for d in [*divergences, found["every"]["divergence"]])
-    assert found["none"]["divergence"] not in divergences
+    assert found["none"]["divergence"] < 1e-9  # the FP32 model again
     names = {f"sensitivity.{kind}" for kind in ("json", "csv", "txt", "png", "svg")} | {"manifest.json"}
     assert {p.name for p in (tmp_path / "out").iterdir()} == names
     assert any("each layer quantized alone, 24 images, FP32 top-1 100.0%" in line for line in done.out)
@@ -121,6 +127,11 @@ def test_layers_stay_in_fp32_until_the_limit_is_met_and_the_file_and_the_manifes
     assert done.code == 0, done.err
     assert int8_layers(tmp_path / "b") == ["conv2d_0", "conv2d_2"]
     assert artifacts.read_manifest(tmp_path / "b")["left_in_fp32"] == ["conv2d_1"]
+    ours, theirs = weights(home / "fp32"), weights(tmp_path / "b")
+    rounded = weights(home / "qat")
+    assert np.array_equal(theirs["conv2d_1.w_0"], ours["conv2d_1.w_0"])
+    assert not np.array_equal(theirs["conv2d_0.w_0"], ours["conv2d_0.w_0"])
+    assert np.array_equal(rounded["conv2d_1.w_0"], np.round(rounded["conv2d_1.w_0"]))  # on INT8's grid
     assert any("left in FP32 for the accuracy: conv2d_1" in line for line in done.out)
     assert any("0 layers in FP32: top-1 50.0%, -50.00 points from FP32" in line for line in done.out)
 
@@ -147,3 +158,35 @@ def test_a_limit_that_no_choice_of_layers_meets_is_refused_and_leaves_no_model(
 )  # fmt: skip
 def test_a_limit_that_cannot_be_measured_is_refused_at_once(refused, flags, options, words):
     refused(convert.main, 2, words, *flags, *options)
+
+
+def test_a_layer_gets_its_bias_and_batch_norm_back_and_a_residual_is_no_bias():
+    static = paddle.static
+    paddle.enable_static()
+    try:
+        program, startup = static.Program(), static.Program()
+        with static.program_guard(program, startup), paddle.utils.unique_name.guard():
+            x = static.data("x", [None, 3, 8, 8])
+            first = static.nn.batch_norm(static.nn.conv2d(x, 3, 3, padding=1, bias_attr=False))
+            static.nn.conv2d(first, 3, 3, padding=1) + x
+        scope, reference = static.Scope(), static.Scope()
+        executor = static.Executor(paddle.CPUPlace())
+        executor.run(startup, scope=scope)
+        executor.run(startup, scope=reference)
+        names = [
+            p.name for p in program.list_vars() if p.persistable and scope.find_var(p.name) and p.name[:5] != "feed"
+        ]
+        for where, value in ((scope, 1.0), (reference, 2.0)):
+            for name in names:
+                tensor = where.find_var(name).get_tensor()
+                tensor.set(np.full(tensor.shape(), value, np.float32), paddle.CPUPlace())
+        assert fp32_weights.put_back(program, scope, reference, lambda layer: layer == "conv2d_1") == []
+        changed = {name for name in names if (np.array(scope.find_var(name).get_tensor()) == 2).all()}
+        norm = {f"batch_norm_0.{kind}" for kind in ("w_0", "b_0", "w_1", "w_2")}
+        assert changed == {"conv2d_0.w_0"} | norm
+        assert fp32_weights.put_back(program, scope, reference, lambda layer: layer == "conv2d_0") == []
+        changed = {name for name in names if (np.array(scope.find_var(name).get_tensor()) == 2).all()}
+        assert changed == {"conv2d_0.w_0", "conv2d_1.w_0", "conv2d_1.b_0"} | norm
+        assert fp32_weights.put_back(program, scope, static.Scope(), lambda _: False) == ["conv2d_0", "conv2d_1"]
+    finally:
+        paddle.disable_static()

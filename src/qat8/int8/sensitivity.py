@@ -1,8 +1,8 @@
 """What quantizing each layer alone costs, measured with the INT8 kernels that the whole model would run.
 
-Each layer's model comes out of the same passes as the real one, with every other layer left in FP32. The weights of a
-QAT model lie on INT8's grid in any case, so a model with no layer quantized is measured, too: what it differs from the
-FP32 model by is the weights' rounding, which no choice of layers takes back.
+Each layer's model comes out of the same passes as the real one, with every other layer left in FP32, with the FP32
+model's own weights (`fp32_weights`). A model with no layer quantized is measured, too: it is the FP32 model again,
+unless the two models' names differ, so that the weights stay rounded.
 """
 
 from __future__ import annotations
@@ -15,9 +15,9 @@ import numpy as np
 from scipy.special import log_softmax
 
 from qat8 import datafile
-from qat8.console import Bar
+from qat8.console import Bar, say
 from qat8.errors import VerificationError
-from qat8.int8 import inspection, passes, selection
+from qat8.int8 import fp32_weights, inspection, passes, selection
 from qat8.prediction import predictor
 from qat8.saving import save_model
 
@@ -84,13 +84,17 @@ class Judge:
 class Candidates:
     """INT8 models of one QAT model, each with other layers quantized; made, judged, thrown away."""
 
-    def __init__(self, qat: Path, ops: set[str], judge: Judge) -> None:
+    def __init__(self, qat: Path, fp32: Path, ops: set[str], judge: Judge) -> None:
+        """`qat` and `fp32`: PREFIX.pdmodel and PREFIX.pdiparams."""
         self._prefix, self._ops, self._judge = str(qat), ops, judge
+        self._fp32 = passes.load(str(fp32))
+        self.rounded: list[str] = []  # of the last model: layers in FP32 whose own weights could not be had
 
     def score(self, wanted: selection.Wanted) -> tuple[Score, list[tuple[str, str]]]:
         """The score with the `wanted` layers in INT8, and (layer, operator) of those that became it."""
         with tempfile.TemporaryDirectory(prefix="qat8-") as name:
             loaded = passes.load(self._prefix)
+            self.rounded = fp32_weights.put_back(loaded.program, loaded.scope, self._fp32.scope, wanted)
             program = passes.convert(loaded, self._ops, wanted)
             save_model(program, loaded.feeds, loaded.fetches, loaded.executor, loaded.scope, Path(name))
             ops = [op for op in program.global_block().ops if inspection.is_int8(op) and _has_weights(op)]
@@ -113,6 +117,8 @@ def analyse(candidates: Candidates, judge: Judge) -> Sensitivity:
     if not layers:
         raise VerificationError("no layer became INT8", "at least one", "conv2d must be in --quantized-ops")
     none, _ = candidates.score(lambda _: False)
+    if candidates.rounded:
+        say(f"  {len(candidates.rounded)} layers keep their rounded weights: the FP32 model has none of their names")
     found = []
     with Bar("layers", len(layers)) as bar:
         for layer, operator in layers:

@@ -65,8 +65,7 @@ def summary(found: Sensitivity) -> str:
     """What the figures are, and how fine they can be."""
     return (
         f"Top-1 loss in points against FP32 (one image is {100 / found.images:.2f}); same class: share of images that "
-        "get FP32's class; KL: mean KL(FP32 || INT8); added: beyond none of them, whose weights are rounded all the "
-        "same."
+        "get FP32's class; KL: mean KL(FP32 || INT8); added: beyond none of them."
     )
 
 

@@ -101,7 +101,7 @@ def build(
         with artifacts.atomic_directory(target) as directory:
             left_out, accuracy = _select(program_file, ops, check, limit) if limit else (frozenset(), None)
             with step("converting to INT8"):
-                found = _convert(program_file, ops, directory, left_out)
+                found = _convert(program_file, ops, directory, left_out, limit and limit.fp32)
             for line in found.lines():
                 say(f"  {line}")
             _require_int8(found)
@@ -126,7 +126,8 @@ def _select(program_file: Path, ops: str, data: Path, limit: Limit) -> tuple[fro
         _require_same_input(limit.fp32, reader)
     with step("FP32 reference"):
         judge = sensitivity.Judge(limit.fp32, data, len(os.sched_getaffinity(0)))
-    candidates = sensitivity.Candidates(program_file.with_suffix(""), asked, judge)
+    reference, _ = artifacts.model_files(limit.fp32)
+    candidates = sensitivity.Candidates(program_file.with_suffix(""), reference.with_suffix(""), asked, judge)
     measured: dict[frozenset[str], float] = {}
 
     def drop(left: frozenset[str]) -> float:
@@ -143,13 +144,13 @@ def _select(program_file: Path, ops: str, data: Path, limit: Limit) -> tuple[fro
     if left is None:
         raise VerificationError(
             f"even with no layer in INT8 top-1 falls by {min(measured.values()):.2f} points", f"{limit.points:g}",
-            "train longer (inv train), or allow more: the weights of a QAT model are rounded all the same",
+            "name the FP32 model that the QAT model was trained from (--fp32-model)",
         )  # fmt: skip
     drops = {"fp32_top1": judge.fp32.top1, "top1_drop_points": measured[left], "images": judge.images}
     return left, drops
 
 
-def _convert(program_file: Path, ops: str, directory: Path, left_out: frozenset[str] = frozenset()):
+def _convert(program_file: Path, ops: str, directory: Path, left_out: frozenset[str], fp32: Path | None):
     from qat8.int8 import inspection, passes
     from qat8.saving import save_model
 
@@ -157,11 +158,22 @@ def _convert(program_file: Path, ops: str, directory: Path, left_out: frozenset[
     loaded = passes.load(str(program_file.with_suffix("")))
     passes.require_qat(loaded, str(program_file.parent))
     before = loaded.types()
+    if left_out:
+        _unround(loaded, left_out, fp32)
     program = passes.convert(loaded, asked, lambda name: name not in left_out)
     save_model(program, loaded.feeds, loaded.fetches, loaded.executor, loaded.scope, directory)
     # Read back: what counts is what is in the file.
     saved = passes.load(str(directory / "model"))
     return inspection.inspect(before, saved.program, asked, left_out)
+
+
+def _unround(loaded, left_out: frozenset[str], fp32: Path) -> None:
+    from qat8.int8 import fp32_weights, passes
+
+    reference = passes.load(str(artifacts.model_files(fp32)[0].with_suffix("")))
+    kept = fp32_weights.put_back(loaded.program, loaded.scope, reference.scope, lambda name: name not in left_out)
+    if kept:
+        say(f"  weights that stay rounded, for {fp32} has none of these names: {', '.join(kept)}")
 
 
 def _require_int8(found) -> None:

@@ -80,7 +80,9 @@ def _measure(qat: Path, fp32: Path, data: Path, ops: str):
     with step("FP32 reference"):
         judge = sensitivity.Judge(fp32, data, len(os.sched_getaffinity(0)))
     with step("quantizing each layer alone"):
-        return sensitivity.analyse(sensitivity.Candidates(program.with_suffix(""), asked, judge), judge)
+        reference, _ = artifacts.model_files(fp32)
+        candidates = sensitivity.Candidates(program.with_suffix(""), reference.with_suffix(""), asked, judge)
+        return sensitivity.analyse(candidates, judge)
 
 
 def _write(name: str, found, directory: Path) -> None:
