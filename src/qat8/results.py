@@ -253,6 +253,7 @@ class Results(_Record):
     scenarios: list[ScenarioMeasurement] = []
     instances: list[Instances] = []
     gates: list[AccuracyGate] = []
+    operations_per_image: dict[str, int] = {}  # model -> multiplications and additions of its oneDNN primitives
     verdict: Literal["VALID", "INVALID"] | None = None  # None: revision 0, or nothing was checked
     reasons: list[str] = []  # why it is INVALID
 

@@ -1,17 +1,20 @@
 """FIXTURE: results as `inv benchmark` would write them. Invented numbers of a realistic size; nothing was measured."""
 
+from qat8.profiling.record import Operand, PrimitiveRow, Profile, Step
 from qat8.results import (
+    AccuracyGate,
     Artifact,
     Check,
     Comparison,
     Environment,
     Latency,
     PartialBatch,
+    Peak,
     Results,
     Run,
     SubsetAccuracy,
 )
-from qat8.statistics import median, paired_ratios, wilson_interval
+from qat8.statistics import bootstrap_interval, median, paired_difference_interval, paired_ratios, wilson_interval
 
 CPU = "FIXTURE CPU 9000 (not a measurement)"
 # images/s of FP32 and INT8, one thread, batch 50; other settings are scaled from it.
@@ -24,6 +27,7 @@ SPEEDS = {
     "VGG19": (5.2, 15.8),
 }
 SETTINGS = [(1, 50), (1, 1), (2, 50), (2, 1)]  # threads, batch size
+OPERATIONS = {"MobileNetV1": 1_140_000_000, "ResNet50": 8_200_000_000}  # an image's, so that there is a limit to draw
 WOBBLE = (1.0, 0.985, 1.012, 0.994, 1.021)
 COUNTS = {"all": (120, 111, 109, 117), "labelled": (20, 16, 16, 19), "ours": (100, 95, 93, 98)}
 
@@ -53,6 +57,8 @@ def make_run(model, precision, tester, threads, batch, top1=0.925, top5=0.975):
         cpus=list(range(threads)),
         init_ms=310.5,
         partial_batch=PartialBatch(images=20, latency_ms=ms * 0.4) if batch == 50 else None,
+        latency_percentiles_ms=[ms * (0.97 + 0.0004 * p + 0.29 * (p / 100) ** 30) for p in range(101)],
+        measured_batches=500 // batch,
         command=[
             *("build/tester/sample_tester", f"--infer_model=data/models/{model}/{precision}"),
             *("--infer_data=data/dataset/embedded/val.bin", f"--batch_size={batch}", f"--num_threads={threads}"),
@@ -74,6 +80,9 @@ def make_comparison(fp32, int8):
         speedup_max=ratio.max,
         top1_diff=top1,
         top5_diff=top5,
+        speedup_interval=bootstrap_interval(
+            [b / a for a, b in zip(fp32.repetitions, int8.repetitions, strict=True)],
+        ),
     )
 
 
@@ -111,6 +120,15 @@ def make_environment(validity=()):
         versions={"python": "3.11.9", "paddlepaddle": "2.6.2", "paddleslim": "2.6.0", "oneDNN": "3.2.1"},
         git_commit="0123456789abcdef0123456789abcdef01234567",
         variables={"KMP_AFFINITY": "granularity=fine,compact,1,0", "OMP_NUM_THREADS": "1"},
+        limits={"cpu_quota": None, "memory_limit_bytes": 8 * 2**30},
+        load_average=[0.1, 0.2, 0.3],
+        libraries={"libpaddle.so": "ef" * 32},
+        onednn={
+            "version": "3.2.1",
+            "isa": "Intel AVX-512 with Intel DL Boost",
+            "kernels": {"MobileNetV1": ["jit_int8"]},
+        },
+        peak=Peak(fp32_flops_per_second_core=2.4e11, int8_ops_per_second_core=9.4e11, detail="FIXTURE"),
         validity=list(validity) or [Check(check="governor", ok=True, detail="performance")],
     )
 
@@ -143,7 +161,40 @@ def make_results(models=("MobileNetV1",), testers=("cpp", "python"), validity=()
         runs=[run for pair in pairs for run in pair],
         comparisons=[make_comparison(*pair) for pair in pairs],
         accuracy=accuracy,
+        gates=[make_gate(model) for model in models if model == "MobileNetV1"],
+        operations_per_image={model: OPERATIONS[model] for model in models if model in OPERATIONS},
     )
+
+
+def make_gate(model):
+    words = "0.00 points of top-1 (95 % interval -13.49 to +13.49) on 20 images of 'labelled': a drop of 0.5 is less"
+    return AccuracyGate(
+        model=model,
+        max_top1_drop=0.005,
+        subset="labelled",
+        images=20,
+        top1_diff=0.0,
+        interval=paired_difference_interval(0, 0, 20),
+        outcome="undecided",
+        detail=words,
+    )
+
+
+def make_profile(model="MobileNetV1", layers=14):
+    """Layers of falling length."""
+
+    def step(i):
+        operands = {role: Operand(dtype=t, layout="acdb") for role, t in (("src", "u8"), ("wei", "s8"), ("dst", "u8"))}
+        row = PrimitiveRow(kind="convolution", kernel="brgconv_1x1:avx512_core_vnni", problem="mb1", operands=operands,
+                           attributes="", ms=0.2 - 0.01 * i, operations=10**8)  # fmt: skip
+        return Step(index=i, operator="fused_conv2d", layer=f"conv2d_{i}.w_0", saved=[f"{i} conv2d"],
+                    input_shape=[1, 3, 8, 8], output_shape=[1, 3, 8, 8], primitives=[row], outside_ms=0.01)  # fmt: skip
+
+    return Profile(
+        schema=1, model=model, precision="int8", directory="data/models", batch_size=1, threads=1, cpus=[0], cpu=CPU,
+        paddle="2.6.2", onednn="3.2.1", images_repeated=False, runs_ms=[2.2, 2.1, 2.3], logged_runs_ms=[2.4],
+        before_ms=0.1, steps=[step(i) for i in range(layers)], left=[],
+    )  # fmt: skip
 
 
 def _default_subsets(model):

@@ -143,7 +143,8 @@ def test_int8_kernels_are_counted_in_onednns_own_log(monkeypatch, prefix):
     log = VERBOSE.replace("onednn_verbose", prefix)
     monkeypatch.setattr(measure.processes, "capture", lambda command, env: seen.append((command, env)) or log)
     found = measure.int8_kernels(make_plan(), "M")
-    kernels, library = found
+    kernels, library, operations = found
+    assert operations == 0  # of problems that this log leaves out
     assert kernels == (2, 4, ["brg_conv_fwd:avx512_core_vnni", "jit_int8:avx512_core_vnni"])
     assert library == {"version": "3.2.1", "commit": "01204ed", "isa": "Intel AVX-512 with Intel DL Boost",
                        "runtime": "OpenMP"}  # fmt: skip

@@ -7,6 +7,7 @@ sys.path.insert(0, str(Path(__file__).parents[1] / "data"))
 import report_fixture as fixture
 
 from qat8.report import figures
+from qat8.results import Peak
 
 
 def test_each_configuration_is_one_row_with_both_precisions_and_its_ratio():
@@ -118,3 +119,29 @@ def test_an_interval_that_the_results_lack_is_computed():
     subset = fixture.make_subset("MobileNetV1", "labelled")
     bare = subset.model_copy(update={"top1_interval": {"fp32": None, "int8": None}})
     assert figures.top1_interval(bare, "fp32") == pytest.approx(subset.top1_interval["fp32"])
+
+
+def test_the_physical_limit_is_the_peak_times_the_cores_over_the_operations():
+    results = fixture.make_results(testers=("cpp",))
+    rows = figures.speed_rows(results)
+    found = figures.limits(results, rows)
+    two = next(y for y, row in enumerate(rows) if row.threads == 2)
+    assert found[0, "fp32"] == pytest.approx(2.4e11 / 1.14e9) and found[two, "int8"] == pytest.approx(
+        2 * 9.4e11 / 1.14e9
+    )
+    assert all(row.fp32.images_per_second < found[y, "fp32"] for y, row in enumerate(rows))
+
+
+def test_without_a_peak_or_counted_operations_there_is_no_limit():
+    results = fixture.make_results()
+    rows = figures.speed_rows(results)
+    assert figures.limits(results.model_copy(update={"operations_per_image": {}}), rows) == {}
+    environment = results.environment.model_copy(update={"peak": Peak(fp32_flops_per_second_core=1e11)})
+    found = figures.limits(results.model_copy(update={"environment": environment}), rows)
+    assert {precision for _, precision in found} == {"fp32"}
+
+
+def test_the_longest_operators_come_first_with_their_share_of_the_whole_run():
+    found = figures.longest_operators(fixture.make_profile(layers=14))
+    assert len(found) == 12 and found[0].layer == "conv2d_0.w_0" and found[0].ms > found[-1].ms
+    assert found[0].share == pytest.approx(0.2 / 2.2) and found[0].types == "u8 s8 u8"

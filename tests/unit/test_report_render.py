@@ -12,7 +12,7 @@ import report_fixture as fixture
 
 from qat8 import tutorial
 from qat8.report import plots, print_summary, render_csv, render_html, render_markdown, summary_table
-from qat8.results import Check
+from qat8.results import Check, load
 
 FAILED = [Check(check="turbo", ok=False, detail="on")]
 
@@ -90,7 +90,7 @@ def test_the_page_has_no_id_twice_and_every_reference_leads_somewhere(page):
 
 def test_every_picture_has_a_text_alternative(page):
     pictures = re.findall(r"<figure[^>]*>", page)
-    assert len(pictures) == 2 * 2 * 2  # plots x models x widths
+    assert len(pictures) == 3 * 2 * 2  # plots x models x widths
     assert all('role="img"' in tag and re.search(r'aria-label="[^"]{40,}"', tag) for tag in pictures)
     assert page.count("<svg") == len(pictures)
 
@@ -142,7 +142,12 @@ def test_plots_cope_with_a_precision_an_accuracy_and_a_tutorial_that_are_missing
     results = fixture.make_results(accuracy=[])
     runs = [run.model_copy(update={"model": "Mine", "repetitions": []}) for run in results.runs]
     bare = results.model_copy(update={"runs": [run for run in runs if run.precision == "fp32"], "comparisons": []})
-    assert set(plots.files(bare)) == {"speed.png", "speed.svg", "accuracy.png", "accuracy.svg"}
+    files = {f"{name}.{form}" for name in ("speed", "accuracy", "latency") for form in ("png", "svg")}
+    assert set(plots.files(bare)) == files
+    bare = bare.model_copy(
+        update={"runs": [run.model_copy(update={"latency_percentiles_ms": []}) for run in bare.runs]}
+    )
+    assert set(plots.files(bare)) == files - {"latency.png", "latency.svg"}
     assert "not measured" in render_markdown(bare)
 
 
@@ -168,3 +173,29 @@ def test_a_second_run_of_another_machine_is_named():
     ours = fixture.make_results(testers=("cpp",))
     machine = ours.environment.model_copy(update={"cpu": {**ours.environment.cpu, "model": "Another CPU"}})
     assert "another machine: Another CPU" in render_markdown(ours, ours.model_copy(update={"environment": machine}))
+
+
+@pytest.mark.parametrize("render", [render_html, render_markdown])
+def test_the_gate_the_limit_and_the_operators_are_in_both_forms(render):
+    text = render(fixture.make_results(), None, [fixture.make_profile()])
+    for words in ("Accuracy gate", "undecided", "Physical limit", "Where the time goes", "conv2d_0.w_0",
+                  "2 other operators", "outside oneDNN", "Limit of the control group: cpu quota", "95 % interval",
+                  "SHA-256 of libpaddle.so", "oneDNN isa", "Peak: int8 ops per second core"):  # fmt: skip
+        assert words in text, words
+
+
+@pytest.mark.parametrize("render", [render_html, render_markdown])
+def test_what_was_not_recorded_has_no_section(render):
+    bare = fixture.make_results()
+    runs = [run.model_copy(update={"latency_percentiles_ms": []}) for run in bare.runs]
+    environment = bare.environment.model_copy(update={"peak": None})
+    text = render(bare.model_copy(update={"runs": runs, "gates": [], "environment": environment}))
+    for words in ("Accuracy gate", "Physical limit", "Where the time goes"):
+        assert words not in text
+    assert "Latency of one batch" in text  # the percentiles, below the speeds
+
+
+def test_an_old_results_file_makes_a_report():
+    path = Path(__file__).parents[1] / "golden/results-1.0.json"
+    text = render_html(load(path))
+    assert "MobileNetV1 is " in text and "times faster in INT8 on AMD EPYC" in text

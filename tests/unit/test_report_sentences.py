@@ -114,3 +114,39 @@ def test_nothing_is_claimed_about_cpp_when_python_did_not_run():
 def test_cpp_is_not_called_faster_within_the_noise():
     (note,) = sentences.testers(figures.tester_rows(fixture.make_results()))
     assert "do not differ in speed here" in note
+
+
+# Validity, the physical limit, where the time goes.
+
+WARNED = Check(check="turbo", ok=False, detail="on", level="warning")
+FAILED = Check(check="steal", ok=False, detail="9 %")
+HELD = Check(check="threads", ok=True, detail="1 busy")
+
+
+def test_a_warning_leaves_a_run_valid_and_is_counted():
+    results = fixture.make_results(validity=[HELD, WARNED])
+    assert sentences.verdict(results) == ": VALID, 1 warning" and sentences.banners(results) == []
+    assert sentences.validity(results)[0].startswith(
+        "This run is VALID: no check failed and 1 warn of what may move the figures."
+    )
+
+
+def test_a_failure_makes_it_invalid_and_stands_on_top():
+    results = fixture.make_results(validity=[HELD, WARNED, FAILED])
+    assert sentences.verdict(results) == ": INVALID, 1 warning"
+    assert sentences.validity(results)[0].startswith("This run is INVALID: 1 of 3 checks failed and 1 warn")
+    assert "INVALID: 1 of 3 checks failed: steal (9 %)." in sentences.banners(results)
+
+
+def test_the_limit_is_explained_only_where_a_peak_was_measured():
+    results = fixture.make_results()
+    assert "measured peak of a core (FIXTURE)" in sentences.limits(results)[0]
+    assert "an image (MobileNetV1 1.14)" in sentences.limits(results)[0]
+    without = results.environment.model_copy(update={"peak": None})
+    assert sentences.limits(results.model_copy(update={"environment": without})) == []
+
+
+def test_a_profile_is_summed_up_with_its_share_in_onednn():
+    said = sentences.profile(fixture.make_profile())
+    # 14 layers of 0.20, 0.19 .. 0.07 ms are 1.89 of 2.20 ms.
+    assert "`inv profile` measured 2.20 ms for a batch of 1 with 1 thread, of which 86 %" in said

@@ -7,6 +7,7 @@ import pytest
 sys.path.insert(0, str(Path(__file__).parents[1] / "data"))
 import report_fixture as fixture
 
+from qat8 import artifacts
 from qat8.errors import DataError, UsageError
 from qat8.results import dump
 from qat8.stages import report
@@ -36,7 +37,7 @@ def test_without_arguments_the_newest_results_are_reported(home, capsys):
     os.utime(old, (1, 1))
     report.main([])
     directory = Path("data/reports/20260101T120000-fixture")
-    assert _names(directory) == sorted([*report.FILES, "manifest.json"])
+    assert _names(directory) == sorted([*report.FILES, "latency.png", "latency.svg", "manifest.json"])
     assert "Quick run" not in (directory / "report.md").read_text()
     said = capsys.readouterr().out
     assert said.rstrip().endswith(f"report: {directory / 'report.html'}")
@@ -106,3 +107,15 @@ def test_results_are_named_in_one_way_only(home):
 def test_one_directory_cannot_take_two_reports(home):
     with pytest.raises(UsageError, match="2 results files"):
         report.main(["a.json", "b.json", "--output-dir=out"])
+
+
+def test_a_profile_of_just_these_weights_is_part_of_the_report_and_one_of_others_is_not(home, monkeypatch, tmp_path):
+    monkeypatch.setattr(report, "PROFILES_DIR", tmp_path / "profiles")
+    for name, sha in (("mine", "ab" * 32), ("other", "99" * 32)):
+        directory = tmp_path / "profiles" / name
+        directory.mkdir(parents=True)
+        layers = {"mine": 3, "other": 5}[name]
+        (directory / "profile.json").write_text(fixture.make_profile(layers=layers).model_dump_json(by_alias=True))
+        artifacts.write_manifest(directory / "manifest.json", "profile", {}, {"model": sha}, {})
+    (found,) = report.profiles_of(fixture.make_results())
+    assert len(found.steps) == 3

@@ -8,7 +8,7 @@ from pathlib import Path
 from qat8 import processes
 from qat8.benchmarking import onednn_log
 from qat8.benchmarking.conditions import watch
-from qat8.benchmarking.onednn_log import Kernels
+from qat8.benchmarking.onednn_log import Seen
 from qat8.benchmarking.plan import PRECISIONS, Cell, Plan
 from qat8.console import Bar, say
 from qat8.results import TesterRun, load_tester_run
@@ -53,10 +53,10 @@ def _say(cell: Cell, runs: Measured) -> None:
     say(f"  {cell}: FP32 {middle[0]:.1f}, INT8 {middle[1]:.1f} images/s, ratios {spread}")
 
 
-def int8_kernels(plan: Plan, model: str) -> tuple[Kernels, dict[str, str]]:
-    """What oneDNN really ran in one batch of the INT8 model, and what it says of itself: version, ISA, threads."""
+def int8_kernels(plan: Plan, model: str) -> Seen:
+    """What oneDNN really ran in one batch of one image of the INT8 model, and what it says of itself."""
     cell = Cell(model, plan.testers[0], 1, 1)
     command = [*plan.command(cell, "int8")[:-2], "--iterations=1"]
     environment = {**processes.openmp(1), "ONEDNN_VERBOSE": "1", "DNNL_VERBOSE": "1"}
     log = processes.capture(processes.pinned(plan.cpus[:1], command), environment)
-    return onednn_log.convolutions(log), onednn_log.library(log)
+    return onednn_log.read(log)

@@ -9,6 +9,9 @@ from __future__ import annotations
 import re
 from typing import NamedTuple
 
+from qat8.profiling.log import Primitive, parse_line
+from qat8.profiling.operations import operations
+
 _PREFIX = r"^(?:one)?dnn(?:l)?_verbose,"
 _INFO = {
     "version": r"info,(?:oneDNN|DNNL) v(\S+)",
@@ -37,3 +40,20 @@ def convolutions(log: str) -> Kernels:
     ran = re.findall(_PREFIX + r"exec,cpu,convolution,([^,]+),[^,]*,(\S*)", log, re.MULTILINE)
     quantized = [kernel for kernel, types in ran if re.search(r"src_[us]8", types)]
     return Kernels(len(quantized), len(ran), sorted(set(quantized)))
+
+
+class Seen(NamedTuple):
+    """What one batch's log tells."""
+
+    kernels: Kernels
+    library: dict[str, str]
+    operations: int  # multiplications and additions of everything that was executed
+
+
+def read(log: str) -> Seen:
+    return Seen(convolutions(log), library(log), _operations(log))
+
+
+def _operations(log: str) -> int:
+    executed = map(parse_line, log.splitlines())
+    return sum(operations(each) or 0 for each in executed if isinstance(each, Primitive))

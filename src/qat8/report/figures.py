@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from qat8 import tutorial
+from qat8.profiling.record import Profile
 from qat8.results import Comparison, Precision, Results, Run, SubsetAccuracy
 from qat8.statistics import Spread, paired_ratios, wilson_interval
 
@@ -14,6 +15,9 @@ DECISIVE_IMAGES = 1000
 TUTORIAL_BATCH = 50
 NOTEWORTHY = 0.01  # a ratio of two testers within 1 % of 1 is no difference to a user, however steady
 
+OPERATORS = 12  # of a profile's, the longest
+
+Limits = dict[tuple[int, Precision], float]  # number of a row, precision -> images/s
 Configuration = tuple[str, str, int, int, int]  # model, tester, threads, instances, batch size
 
 
@@ -179,3 +183,45 @@ def decides(subset: SubsetAccuracy) -> bool:
     if subset.used_in_training or subset.images < DECISIVE_IMAGES or None in intervals:
         return False
     return all((high - low) / 2 <= DECISIVE_DROP for low, high in intervals)
+
+
+def limits(results: Results, rows: list[SpeedRow]) -> Limits:
+    """The images/s that the cores of each row could give if they did nothing but the model's arithmetic at their peak.
+
+    Only where the peak of a core was measured on this machine and the model's operations were counted.
+    """
+    peak, found = results.environment.peak, {}
+    if peak is None:
+        return {}
+    peaks = {"fp32": peak.fp32_flops_per_second_core, "int8": peak.int8_ops_per_second_core}
+    for y, row in enumerate(rows):
+        operations = results.operations_per_image.get(row.model)
+        for precision, rate in peaks.items():
+            if operations and rate:
+                found[y, precision] = rate * row.threads * row.instances / operations
+    return found
+
+
+def has_distributions(results: Results) -> bool:
+    return any(run.latency_percentiles_ms for run in results.runs)
+
+
+@dataclass(frozen=True)
+class OperatorTime:
+    """An operator of a profiled run."""
+
+    layer: str
+    operator: str
+    kernel: str
+    types: str
+    ms: float
+    share: float  # of the whole run
+
+
+def longest_operators(profile: Profile) -> list[OperatorTime]:
+    steps = sorted(profile.steps, key=lambda step: -step.ms)[:OPERATORS]
+    return [
+        OperatorTime(step.layer, step.operator, step.main.kernel if step.main else "–", step.types, step.ms,
+                     profile.share(step.ms))
+        for step in steps
+    ]  # fmt: skip

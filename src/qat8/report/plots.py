@@ -19,12 +19,13 @@ from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 
 from qat8 import tutorial
-from qat8.report import figures, plot_instances, text
+from qat8.report import figures, plot_instances, plot_latency, text
 from qat8.report.figures import SpeedRow
 from qat8.report.ink import COLOURS, INK, NARROW, WIDE
 from qat8.results import Results
 
 OFFSETS = {"fp32": -0.19, "int8": 0.19}  # of a pair's bars from the middle of its row
+PALE = 0.25  # of what could be, behind what is
 BELOW = 0.16  # the tutorial's ratios stand below ours, so that equal ones do not hide each other
 SERVER_MARKERS = {tutorial.GOLD_6271: ("D", "#009E73"), tutorial.GOLD_6148: ("^", "#CC79A7")}
 ROW_HEIGHT, FRAME_HEIGHT, LEGEND_HEIGHT = 0.52, 0.75, 0.45  # inches
@@ -49,10 +50,11 @@ _NO_DATE = {"Date": None, "Creator": None, "Format": None, "Type": None}
 
 
 def files(results: Results) -> dict[str, bytes]:
-    """speed.png, speed.svg, accuracy.png, accuracy.svg and, of several instances, instances.*, by name."""
+    """speed.*, accuracy.* and, where they were recorded, latency.* and instances.*, each as png and svg, by name."""
     made = {}
     drawn = [("speed", _speed), ("accuracy", _accuracy)]
     drawn += [("instances", plot_instances.draw)] if results.instances else []
+    drawn += [("latency", plot_latency.draw)] if figures.has_distributions(results) else []
     with matplotlib.rc_context(STYLE):
         for name, draw in drawn:
             made |= both(draw(results, figures.models(results), narrow=False), name)
@@ -76,6 +78,10 @@ def inline_accuracy(results: Results) -> list[tuple[str, str, str]]:
 
 def inline_instances(results: Results) -> list[tuple[str, str, str]]:
     return _inline(results, "instances", plot_instances.draw) if results.instances else []
+
+
+def inline_latency(results: Results) -> list[tuple[str, str, str]]:
+    return _inline(results, "latency", plot_latency.draw) if figures.has_distributions(results) else []
 
 
 def _inline(results: Results, name: str, draw: Callable[..., Figure]) -> list[tuple[str, str, str]]:
@@ -114,17 +120,19 @@ def _speed(results: Results, models: list[str], narrow: bool) -> Figure:
         figure = _figure(WIDE, sum(heights) + LEGEND_HEIGHT)
         grid = figure.subplots(len(models), 2, squeeze=False, height_ratios=heights, width_ratios=[3, 2])
     for rows, (left, right) in zip(by_model, grid, strict=True):
-        _draw_speeds(left, rows, room=1.6 if narrow else 1.35)
+        _draw_speeds(left, rows, figures.limits(results, rows), room=1.6 if narrow else 1.35)
         _draw_ratios(right, rows, labelled=narrow)
     ratio_keys = [Line2D([], [], color=INK, marker="o", linestyle="", label="ratio here (min to max)")]
     for server, (marker, colour) in SERVER_MARKERS.items():
         label = f"tutorial, {server.short}"
         ratio_keys.append(Line2D([], [], color=colour, marker=marker, linestyle="", label=label))
-    _legend(figure, [*_bar_keys("(min to max)"), *ratio_keys], columns=2 if narrow else 5)
+    if figures.limits(results, [row for rows in by_model for row in rows]):
+        ratio_keys.append(Patch(color=INK, alpha=PALE, label="pale: physical limit"))
+    _legend(figure, [*_bar_keys("(min to max)"), *ratio_keys], columns=2 if narrow else 3)
     return figure
 
 
-def _draw_speeds(axes: Axes, rows: list[SpeedRow], room: float) -> None:
+def _draw_speeds(axes: Axes, rows: list[SpeedRow], limits: figures.Limits, room: float) -> None:
     longest = 0.0
     for y, row in enumerate(rows):
         for precision, run in (("fp32", row.fp32), ("int8", row.int8)):
@@ -132,20 +140,24 @@ def _draw_speeds(axes: Axes, rows: list[SpeedRow], room: float) -> None:
                 continue
             least, most = min(run.repetitions, default=0), max(run.repetitions, default=0)
             _bar(axes, y, precision, run.images_per_second, (least, most) if run.repetitions else None)
-            longest = max(longest, most, run.images_per_second)
+            end = max(most, run.images_per_second)
             label = text.speed(run.images_per_second)
+            if limit := limits.get((y, precision)):
+                axes.barh(y + OFFSETS[precision], limit, height=0.36, color=COLOURS[precision], alpha=PALE, zorder=0.9)
+                end, label = max(end, limit), f"{label} of {text.speed(limit)}"
+            longest = max(longest, end)
             if precision == "int8" and row.comparison:
                 label += f"  ({text.ratio(row.comparison.speedup)}×)"
             axes.annotate(
                 label,
-                (max(most, run.images_per_second), y + OFFSETS[precision]),
+                (end, y + OFFSETS[precision]),
                 xytext=(5, 0),
                 textcoords="offset points",
                 va="center",
                 fontweight="bold" if precision == "int8" else "normal",
             )
     _rows(axes, [_configuration(row) for row in rows])
-    axes.set_xlim(0, longest * room or 1)
+    axes.set_xlim(0, longest * (room * 1.25 if limits else room) or 1)
     axes.set_xlabel("images/s")
     axes.set_title(f"{rows[0].model}: images per second", loc="left")
 

@@ -5,32 +5,36 @@ from __future__ import annotations
 import csv
 import io
 import re
+from collections.abc import Sequence
 
 import jinja2
 from markupsafe import Markup, escape
 
+from qat8.profiling.record import Profile
 from qat8.report import figures, view
-from qat8.results import Results, Run, reasons
+from qat8.results import Comparison, Results, Run, reasons
 
 _RUN_COLUMNS = (
     *("model", "precision", "tester", "threads", "instances", "batch_size", "images", "images_per_second"),
     *("top1", "top5", "peak_rss_bytes", "threads_alive", "threads_busy", "init_ms"),
 )
 _LATENCY_COLUMNS = ("mean", "p50", "p90", "p99", "min", "max")
-_COMPARISON_COLUMNS = ("speedup", "speedup_min", "speedup_max", "top1_diff", "top5_diff")
+_COMPARISON_COLUMNS = ("speedup", "speedup_min", "speedup_max", "top1_diff", "top5_diff", "speedup_interval")
 
 
-def render_markdown(results: Results, other: Results | None = None) -> str:
-    return _templates().get_template("report.md.j2").render(view=view.build(results, other))
+def render_markdown(results: Results, other: Results | None = None, profiles: Sequence[Profile] = ()) -> str:
+    return _templates().get_template("report.md.j2").render(view=view.build(results, other, profiles))
 
 
-def render_html(results: Results, other: Results | None = None) -> str:
+def render_html(results: Results, other: Results | None = None, profiles: Sequence[Profile] = ()) -> str:
     """A page that needs nothing but itself: styles and plots are inside, no script, no network."""
     from qat8.report import plots
 
     pictures = {"speed": plots.inline_speed(results), "accuracy": plots.inline_accuracy(results)}
     pictures["instances"] = plots.inline_instances(results)
-    return _templates().get_template("report.html.j2").render(view=view.build(results, other), pictures=pictures)
+    pictures["latency"] = plots.inline_latency(results)
+    content = view.build(results, other, profiles)
+    return _templates().get_template("report.html.j2").render(view=content, pictures=pictures)
 
 
 def render_csv(results: Results) -> str:
@@ -48,8 +52,13 @@ def render_csv(results: Results) -> str:
     common = [results.run_id, results.created, results.quick, valid, results.environment.cpu.get("model")]
     for run in results.runs:
         pair = pairs[run.model, run.tester, run.threads, run.instances, run.batch_size]
-        writer.writerow([*common, *_run_cells(run), *(getattr(pair, name, None) for name in _COMPARISON_COLUMNS)])
+        writer.writerow([*common, *_run_cells(run), *_comparison_cells(pair)])
     return out.getvalue()
+
+
+def _comparison_cells(pair: Comparison | None) -> list[object]:
+    cells = [getattr(pair, name, None) for name in _COMPARISON_COLUMNS]
+    return [" ".join(map(str, cell)) if isinstance(cell, tuple) else cell for cell in cells]
 
 
 def _run_cells(run: Run) -> list[object]:

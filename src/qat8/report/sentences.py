@@ -6,6 +6,7 @@ Backticks mark what is to be typed; the page sets it as code.
 from __future__ import annotations
 
 from qat8 import tutorial
+from qat8.profiling.record import Profile
 from qat8.report import figures, text
 from qat8.report.figures import SpeedRow, TesterRow
 from qat8.results import Results, SubsetAccuracy
@@ -64,6 +65,47 @@ def banners(results: Results) -> list[str]:
     if not checks:
         found.append("Validity unknown: this run recorded no checks of the machine.")
     return found
+
+
+def verdict(results: Results) -> str:
+    """`: VALID, 2 warnings`; empty where nothing was checked."""
+    words = [check.word for check in results.environment.validity]
+    if not words:
+        return ""
+    warnings = f", {text.count(words.count('warning'), 'warning')}" if "warning" in words else ""
+    return f": {'INVALID' if 'INVALID' in words else 'VALID'}{warnings}"
+
+
+def validity(results: Results) -> list[str]:
+    words = [check.word for check in results.environment.validity]
+    if not words:
+        return []
+    failed, warned = words.count("INVALID"), words.count("warning")
+    parts = [f"{failed} of {text.count(len(words), 'check')} failed" if failed else "no check failed"]
+    parts += [f"{warned} warn of what may move the figures"] if warned else []
+    said = f"This run is {'INVALID' if failed else 'VALID'}: {text.listed(parts)}."
+    return [f"{said} docs/trust.md explains each check and its limit."]
+
+
+def limits(results: Results) -> list[str]:
+    peak = results.environment.peak
+    if not peak or not results.operations_per_image:
+        return []
+    counted = text.listed(f"{model} {operations / 1e9:.2f}" for model, operations in
+                          results.operations_per_image.items())  # fmt: skip
+    how = f" ({peak.detail})" if peak.detail else ""
+    return [
+        f"The physical limit is the measured peak of a core{how} times the cores, over the billions of operations of "
+        f"an image ({counted}). No program can pass it; memory and small layers keep real ones below."
+    ]
+
+
+def profile(found: Profile) -> str:
+    return (
+        f"{found.model}, {found.precision.upper()}: `inv profile` measured {text.fixed(found.total_ms, 2)} ms for a "
+        f"batch of {found.batch_size} with {text.count(found.threads, 'thread')}, of which "
+        f"{text.fixed(found.share(found.inside_ms) * 100, 0)} % lie in oneDNN's primitives."
+    )
 
 
 def headline(results: Results, rows: list[SpeedRow], model: str) -> str:

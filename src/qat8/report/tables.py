@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from qat8 import tutorial
+from qat8.profiling.record import Profile
 from qat8.report import figures, sentences, text
 from qat8.report.figures import SpeedRow, TesterRow
 from qat8.results import Latency, Results, SubsetAccuracy
@@ -42,9 +43,69 @@ def summary(rows: list[SpeedRow]) -> Table:
 def speed(rows: list[SpeedRow]) -> Table:
     return Table(
         "Speed: medians over the repetitions; the ratio is the median over paired repetitions",
-        ("Model", "Tester", "Threads", "Batch", "FP32 img/s", "INT8 img/s", "INT8/FP32", "min to max"),
-        [(*_names(row), *_speeds(row), _ratio(row), _ends(row)) for row in rows],
+        ("Model", "Tester", "Threads", "Batch", "FP32 img/s", "INT8 img/s", "INT8/FP32", "95 % interval", "min to max"),
+        [(*_names(row), *_speeds(row), _ratio(row), _interval(row), _ends(row)) for row in rows],
         labels=2,
+    )
+
+
+def limits(results: Results, rows: list[SpeedRow]) -> list[Table]:
+    """Where the peak of a core was measured: how near the models come to it."""
+    found = figures.limits(results, rows)
+    body = []
+    for y, row in enumerate(rows):
+        cells = []
+        for precision, run in (("fp32", row.fp32), ("int8", row.int8)):
+            limit = found.get((y, precision))
+            share = run.images_per_second / limit if run and limit else None
+            cells += [text.speed(limit), text.NOT_MEASURED if share is None else f"{text.fixed(share * 100, 0)} %"]
+        body.append((*_names(row), *cells))
+    caption = "Physical limit: images/s if the cores did nothing but the model's arithmetic at their measured peak"
+    columns = ("Model", "Tester", "Threads", "Batch", "FP32 limit", "reached", "INT8 limit", "reached")
+    return [Table(caption, columns, body, labels=2)] if found else []
+
+
+def operators(profile: Profile) -> Table:
+    """The longest operators, and what remains."""
+    longest = figures.longest_operators(profile)
+    body = [(o.layer, o.operator, o.kernel, o.types, _ms(o.ms), _share(o.share)) for o in longest]
+    others = profile.inside_ms - sum(o.ms for o in longest)
+    rest = profile.total_ms - profile.inside_ms
+    body.append((f"{len(profile.steps) - len(longest)} other operators", "", "", "", _ms(others),
+                 _share(profile.share(others))))  # fmt: skip
+    body.append(("outside oneDNN", "", "", "", _ms(rest), _share(profile.share(rest))))
+    return Table(
+        f"{profile.model}, {profile.precision.upper()}, batch {profile.batch_size}, "
+        f"{text.count(profile.threads, 'thread')}: the longest operators of one inference",
+        ("Layer", "Operator", "Kernel", "Types", "ms", "Share"),
+        body,
+        labels=4,
+    )
+
+
+def _ms(value: float) -> str:
+    return text.fixed(value, 3)
+
+
+def _share(value: float) -> str:
+    return f"{text.fixed(value * 100, 1)} %"
+
+
+def gates(results: Results) -> Table:
+    body = []
+    for gate in results.gates:
+        ends = "–"
+        if gate.interval:
+            ends = f"{text.points(gate.interval[0], gate.images)} to {text.points(gate.interval[1], gate.images)}"
+        change = text.points(gate.top1_diff, gate.images)
+        limit = f"{gate.max_top1_drop * 100:g}"
+        body.append((gate.model, gate.subset or "none", f"{gate.images:,}", change, ends, limit, gate.outcome))
+    return Table(
+        "Accuracy gate: INT8's top-1 less FP32's on the same images, in points, with its 95 % interval",
+        ("Model", "Subset", "Images", "Diff.", "95 % interval", "May lose", "Outcome"),
+        body,
+        labels=2,
+        remarks=1,
     )
 
 
@@ -176,9 +237,17 @@ def environment(results: Results) -> Table:
     body = [("CPU", sentences.cpu(results)), ("CPU flags of interest", " ".join(flags) or "none")]
     body += [(f"CPU {key}", text.scalar(item)) for key, item in env.cpu.items() if key not in ("model", "flags")]
     body.append(("Memory", text.gibibytes(env.memory_bytes)))
+    body += [(f"Limit of the control group: {key.replace('_', ' ')}", "none" if item is None else text.scalar(item))
+             for key, item in env.limits.items()]  # fmt: skip
+    if env.load_average:
+        body.append(("Load average (1, 5, 15 minutes)", text.scalar(env.load_average)))
     body += [(f"OS {key}", text.scalar(item)) for key, item in env.os.items()]
     body.append(("Container", text.scalar(env.container)))
     body += [(f"Version of {name}", version) for name, version in env.versions.items()]
+    body += [(f"oneDNN {key}", text.scalar(item)) for key, item in (env.onednn or {}).items()]
+    body += [(f"SHA-256 of {name}", digest) for name, digest in env.libraries.items()]
+    if env.peak:
+        body += [(f"Peak: {key.replace('_', ' ')}", text.scalar(item)) for key, item in env.peak.model_dump().items()]
     body.append(("qat8 at git commit", env.git_commit or "unknown"))
     body += [(f"Variable {name}", item) for name, item in env.variables.items()]
     return Table("Where this was measured", ("What", "Value"), body, labels=2)
@@ -210,6 +279,11 @@ def _ratio(row: SpeedRow) -> str:
 def _ends(row: SpeedRow, to: str = " to ") -> str:
     compared = row.comparison
     return f"{text.ratio(compared.speedup_min)}{to}{text.ratio(compared.speedup_max)}" if compared else "–"
+
+
+def _interval(row: SpeedRow) -> str:
+    ends = row.comparison.speedup_interval if row.comparison else None
+    return f"{text.ratio(ends[0])} to {text.ratio(ends[1])}" if ends else "–"
 
 
 def _tutorial_ratios(row: SpeedRow) -> list[str]:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import shlex
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
+from qat8.profiling.record import Profile
 from qat8.report import figures, loads, sentences, tables, text
 from qat8.report.tables import Table
 from qat8.results import Results
@@ -46,32 +48,39 @@ class View:
     sections: list[Section]
 
 
-def build(results: Results, other: Results | None = None) -> View:
-    """`other`: a second run, e.g. of the other runtime, whose ratios stand beside those of `results`."""
+def build(results: Results, other: Results | None = None, profiles: Sequence[Profile] = ()) -> View:
+    """
+    Args:
+        other: a second run, e.g. of the other runtime, whose ratios stand beside those of `results`.
+        profiles: of the models that were measured.
+    """
     rows = figures.speed_rows(results)
     models = figures.models(results)
     return View(
         title=f"INT8 against FP32: {text.listed(models) if models else 'nothing measured'}",
-        subtitle=f"Run {results.run_id} of {results.created} on {sentences.cpu(results)}, {results.runtime} runtime",
+        subtitle=f"Run {results.run_id} of {results.created} on {sentences.cpu(results)}, {results.runtime} runtime"
+        f"{sentences.verdict(results)}",
         banners=sentences.banners(results),
         headlines=[sentences.headline(results, rows, model) for model in models],
         summary=tables.summary(rows),
         accuracy_summary=tables.accuracy_summary(results),
         sections=[
-            _speed(rows),
+            _speed(results, rows),
+            *([_latency(rows)] if figures.has_distributions(results) else []),
+            *([_operators(profiles)] if profiles else []),
             _accuracy(results),
             _testers(results),
             *([_scenarios(results)] if results.scenarios else []),
             *([_instances(results, models)] if results.instances else []),
             *([_beside(results, other)] if other else []),
-            Section("validity", "Validity", tables=[tables.validity(results)]),
+            Section("validity", "Validity", notes=sentences.validity(results), tables=[tables.validity(results)]),
             Section("environment", "Environment", tables=[tables.environment(results), tables.artifacts(results)]),
             _reproduction(results),
         ],
     )
 
 
-def _speed(rows: list[figures.SpeedRow]) -> Section:
+def _speed(results: Results, rows: list[figures.SpeedRow]) -> Section:
     ratios = [row.comparison.speedup for row in rows if row.comparison]
     span = f"INT8/FP32 goes from {text.ratio(min(ratios))} to {text.ratio(max(ratios))}. " if ratios else ""
     alt = (
@@ -83,8 +92,26 @@ def _speed(rows: list[figures.SpeedRow]) -> Section:
         "speed",
         "Speed",
         picture=Picture("speed", alt),
-        tables=[tables.speed(rows), tables.speed_beside_tutorial(rows), tables.latency(rows)],
-        closing=[sentences.OTHER_MACHINES],
+        tables=[tables.speed(rows), *tables.limits(results, rows), tables.speed_beside_tutorial(rows)]
+        + ([] if figures.has_distributions(results) else [tables.latency(rows)]),
+        closing=[*sentences.limits(results), sentences.OTHER_MACHINES],
+    )
+
+
+def _latency(rows: list[figures.SpeedRow]) -> Section:
+    alt = (
+        "Box plots of the latency of a batch in FP32 and INT8 for each configuration, on a logarithmic axis. "
+        "The table below holds the percentiles."
+    )
+    return Section("latency", "Latency", picture=Picture("latency", alt), tables=[tables.latency(rows)])
+
+
+def _operators(profiles: Sequence[Profile]) -> Section:
+    return Section(
+        "operators",
+        "Where the time goes",
+        notes=[sentences.profile(profile) for profile in profiles],
+        tables=[tables.operators(profile) for profile in profiles],
     )
 
 
@@ -98,7 +125,7 @@ def _accuracy(results: Results) -> Section:
         "accuracy",
         "Accuracy",
         picture=Picture("accuracy", alt),
-        tables=[tables.subsets(results), tables.accuracy_beside_tutorial(results)],
+        tables=[tables.gates(results), tables.subsets(results), tables.accuracy_beside_tutorial(results)],
         closing=[*sentences.accuracy(results), sentences.ACCURACY_ELSEWHERE],
         code=[] if decided else [Code(sentences.ON_IMAGENET, sentences.ON_IMAGENET_COMMANDS)],
     )

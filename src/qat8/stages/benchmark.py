@@ -182,7 +182,7 @@ def _measure(plan: planning.Plan, subsets, labels, identity: str, output: Path |
     found = loads.measure(plan, path.with_suffix(loads.RAW))
     changed = [artifacts.shown(path) for path, was in before.items() if inputs.checksum(path) != was]
     gates = summary.gates(plan, measured, labels, subsets, max_drop)
-    kernels = {model: ran for model, (ran, _) in logs.items()}
+    kernels = {model: seen.kernels for model, seen in logs.items()}
     checks = validity.checks(plan, measured, kernels, changed, gates)
     checks += peer_summary.checks(plan, measured)
     checks += load_summary.checks(found, summary.predictions(plan, measured)) + environment.container_checks()
@@ -196,6 +196,7 @@ def _measure(plan: planning.Plan, subsets, labels, identity: str, output: Path |
         comparisons=summary.comparisons(plan, measured) + load_summary.comparisons(found),
         peers=peer_summary.comparisons(plan, measured), scenarios=found.scenarios, instances=found.instances,
         accuracy=summary.accuracy(plan, measured, labels, subsets), gates=gates,
+        operations_per_image={model: seen.operations for model, seen in logs.items()},
         verdict="INVALID" if reasons else "VALID", reasons=reasons,
     )  # fmt: skip
     with artifacts.atomic_file(path) as temporary:
@@ -214,8 +215,8 @@ def _checksums(plan: planning.Plan) -> dict[Path, str]:
 
 def _onednn(logs: dict) -> dict:
     """What the library said of itself, and the INT8 kernels that it really ran, by model."""
-    said = next((library for _, library in logs.values()), {})
-    return {**said, "kernels": {model: found.names for model, (found, _) in logs.items()}}
+    said = next((seen.library for seen in logs.values()), {})
+    return {**said, "kernels": {model: seen.kernels.names for model, seen in logs.items()}}
 
 
 def _say(record: results.Results) -> None:

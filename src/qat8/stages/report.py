@@ -9,14 +9,17 @@ from rich.console import Console
 
 from qat8 import artifacts, cli, results
 from qat8.errors import DataError, UsageError
+from qat8.profiling.record import Profile
 from qat8.report import plots, print_summary, render_csv, render_html, render_markdown, summary_table
 
 __all__ = ["main", "print_summary", "summary_table", "write_report"]
 
 RESULTS_DIR = artifacts.DATA / "results"
 REPORTS_DIR = artifacts.DATA / "reports"
+PROFILES_DIR = artifacts.DATA / "profiles"
 FILES = ("report.md", "report.html", "results.csv", "speed.png", "speed.svg", "accuracy.png", "accuracy.svg")
-SOME_FILES = ("instances.png", "instances.svg")  # of results that hold several instances
+# Of results that hold several instances, and the distributions of latency.
+SOME_FILES = ("instances.png", "instances.svg", "latency.png", "latency.svg")
 
 
 def main(argv: list[str]) -> None:
@@ -45,9 +48,10 @@ def write_report(measured: results.Results, target: Path, other: results.Results
     Args:
         other: a second run whose ratios stand beside those of `measured`.
     """
+    profiles = profiles_of(measured)
     content = {
-        "report.md": render_markdown(measured, other).encode(),
-        "report.html": render_html(measured, other).encode(),
+        "report.md": render_markdown(measured, other, profiles).encode(),
+        "report.html": render_html(measured, other, profiles).encode(),
         "results.csv": render_csv(measured).encode(),
         **plots.files(measured),
     }
@@ -58,6 +62,17 @@ def write_report(measured: results.Results, target: Path, other: results.Results
         inputs = {"results": artifacts.fingerprint(results.dump(measured))}
         outputs = artifacts.outputs_of(directory)
         artifacts.write_manifest(directory / "manifest.json", "report", {"run_id": measured.run_id}, inputs, outputs)
+
+
+def profiles_of(measured: results.Results) -> list[Profile]:
+    """What `inv profile` has recorded of just these models; a profile of other weights says nothing of these."""
+    sums = {artifact.sha256 for pair in measured.models.values() for artifact in pair.values()}
+    found = []
+    for path in sorted(PROFILES_DIR.glob("*/profile.json")):
+        manifest = artifacts.read_manifest(path.parent) or {}
+        if manifest.get("inputs", {}).get("model") in sums:
+            found.append(Profile.model_validate_json(path.read_bytes()))
+    return found
 
 
 def _parser() -> cli.Parser:
