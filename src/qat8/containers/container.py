@@ -98,10 +98,6 @@ class Container:
                 raise MachineError(f"the container of {self.spec.name} was not removed: {e}",
                                    next_step="inv clean.containers") from e  # fmt: skip
 
-    def stop(self) -> None:
-        """End it at once; may be called from another thread than the one in `run`."""
-        leftovers.remove_one(self._container)
-
     def abandon(self) -> None:
         """Wait no longer for an engine that says nothing; may be called from another thread than the one in `run`.
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import datetime
 import json
 import queue
@@ -12,7 +13,7 @@ from pathlib import Path
 
 import docker
 import requests
-from docker.errors import DockerException
+from docker.errors import DockerException, NotFound
 
 from qat8 import artifacts, results
 from qat8.console import say
@@ -48,7 +49,7 @@ class Fleet:
     directory: Path
     environment: dict[str, str]
     patience: float  # seconds that an engine may say nothing
-    live: list[Container] = field(default_factory=list)
+    live: dict[Container, str] = field(default_factory=dict)  # and the URL of its engine
     stopped: threading.Event = field(default_factory=threading.Event)
 
     def file(self, job: Job) -> Path:
@@ -57,8 +58,13 @@ class Fleet:
     def stop(self) -> None:
         """End every job that runs now, and start none."""
         self.stopped.set()
-        for container in list(self.live):
-            container.stop()
+        for container, url in list(self.live.items()):
+            try:
+                # A connection of this thread's own: the one that the container was made by is read by another.
+                with contextlib.suppress(NotFound), engine.connect(url, timeout=self.patience) as client:
+                    leftovers.remove_one(client.containers.get(container.id))
+            except FAILURES as e:
+                say(f"{container.spec.name} was not stopped: {e}")
 
 
 def run(fleet: Fleet, hosts: dict[str, Host], jobs: list[Job]) -> dict[tuple[str, str], str]:
@@ -155,7 +161,7 @@ def _job(fleet: Fleet, job: Job, url: str, client: docker.DockerClient, image_id
     spec = shipping.spec(image_id, command, fleet.run_id, f"benchmark-{job.host}", environment=variables, cpus=pinned,
                          nodes=[number] if pinned else [])  # fmt: skip
     with Container(client, spec) as container:
-        fleet.live.append(container)
+        fleet.live[container] = url
         try:
             lines = _Lines(job.host)
             with engine.heartbeat(url, fleet.patience, container.abandon):
@@ -164,7 +170,7 @@ def _job(fleet: Fleet, job: Job, url: str, client: docker.DockerClient, image_id
                 raise StageError(f"benchmark of {job.model}: {lines.why} (exit code {code})")
             _keep(fleet, job, container.read(output))
         finally:
-            fleet.live.remove(container)
+            del fleet.live[container]
 
 
 def _keep(fleet: Fleet, job: Job, content: bytes) -> None:
