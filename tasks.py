@@ -61,14 +61,19 @@ def preprocess(c, local=False, data_dir="", label_list="", output_file="", data_
                             on_missing=on_missing, classes=classes, workers=workers or None), runtime)  # fmt: skip
 
 
-@task(klass=TrainTask, iterable=["set"], help=RUNTIME | {"set": "KEY=VALUE of config.yaml, may be repeated"})
+@task(klass=TrainTask, iterable=["set"], help=RUNTIME | {
+    "set": "KEY=VALUE of config.yaml, may be repeated", "nproc": "processes on this machine that train together",
+    "hosts": "addresses of all machines that do, by comma; start the same command on each",
+    "node_rank": "place of this machine in --hosts", "port": "where they find each other on the first of them",
+})  # fmt: skip
 def train(c, model="MobileNetV1", pretrained_model="", data="imagenet", data_dir="", save_float32_qat_dir="",
-          max_iters="", num_epochs="", batch_size="", config_file="", set=None, strategy="qat", runtime="local",
-          **dotted):  # fmt: skip
+          max_iters="", num_epochs="", batch_size="", config_file="", nproc="", hosts="", node_rank="", port="",
+          set=None, strategy="qat", runtime="local", **dotted):  # fmt: skip
     """Train quantization-aware: FP32 weights -> FP32 model and float32 QAT model."""
     run("train", flags(model=model, pretrained_model=pretrained_model, data=data, data_dir=data_dir,
                        save_float32_qat_dir=save_float32_qat_dir, max_iters=max_iters, num_epochs=num_epochs,
-                       batch_size=batch_size, config_file=config_file, set=set, strategy=strategy)
+                       batch_size=batch_size, config_file=config_file, nproc=nproc, hosts=hosts, node_rank=node_rank,
+                       port=port, set=set, strategy=strategy)
         + [f"--{name}={value}" for name, value in dotted.items() if value is not None], runtime)  # fmt: skip
 
 
