@@ -52,6 +52,7 @@ def test_free_form_values_become_words():
     assert text.scalar({"L1d": "48K", "L2": ["1M", "2M"]}) == "L1d: 48K, L2: 1M, 2M"
 
 
-def test_peers_keep_their_own_name():
+def test_testers_and_peers_have_names_for_people_and_others_keep_their_own():
     assert text.tester("cpp") == "C++"
-    assert text.tester("openvino") == "openvino"
+    assert text.tester("openvino") == "OpenVINO"
+    assert text.tester("tvm") == "tvm"

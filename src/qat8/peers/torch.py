@@ -38,7 +38,7 @@ _CALIBRATION_BATCH = 10
 
 
 def make_fp32(onnx_model: Path, directory: Path) -> None:
-    torch.export.save(_export(_network(onnx_model)), directory / FILE)
+    torch.export.save(_export(*_network(onnx_model)), directory / FILE)
 
 
 def make_int8(onnx_model: Path, images: np.ndarray, directory: Path) -> None:
@@ -47,21 +47,24 @@ def make_int8(onnx_model: Path, images: np.ndarray, directory: Path) -> None:
     from torchao.quantization.pt2e.quantizer import x86_inductor_quantizer as x86
 
     quantizer = x86.X86InductorQuantizer().set_global(x86.get_default_x86_inductor_quantization_config())
+    network, shape = _network(onnx_model)
     with torch.no_grad():
-        prepared = prepare_pt2e(_export(_network(onnx_model)).module(), quantizer)
+        prepared = prepare_pt2e(_export(network, shape).module(), quantizer)
         for start in range(0, len(images), _CALIBRATION_BATCH):
             prepared(_tensor(images[start : start + _CALIBRATION_BATCH]))
-        torch.export.save(_export(convert_pt2e(prepared)), directory / FILE)
+        torch.export.save(_export(convert_pt2e(prepared), shape), directory / FILE)
 
 
-def _network(onnx_model: Path) -> torch.nn.Module:
+def _network(onnx_model: Path) -> tuple[torch.nn.Module, tuple[int, ...]]:
+    """The network, and its image's shape (3, H, W)."""
     from qat8.peers.torch_network import Network
 
-    return Network(onnx_model).eval().to(memory_format=torch.channels_last)
+    network = Network(onnx_model)
+    return network.eval().to(memory_format=torch.channels_last), network.image_shape
 
 
-def _export(module: torch.nn.Module) -> torch.export.ExportedProgram:
-    example = (torch.zeros(2, 3, 224, 224).to(memory_format=torch.channels_last),)
+def _export(module: torch.nn.Module, image_shape: tuple[int, ...]) -> torch.export.ExportedProgram:
+    example = (torch.zeros(2, *image_shape).to(memory_format=torch.channels_last),)
     with torch.no_grad():
         return torch.export.export(module, example, dynamic_shapes=({0: torch.export.Dim("batch", max=4096)},))
 

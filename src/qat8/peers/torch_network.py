@@ -34,6 +34,7 @@ class Network(nn.Module):
             else:
                 self._append(node)
         self._input, self._output = graph.input[0].name, graph.output[0].name
+        self.image_shape = tuple(d.dim_value for d in graph.input[0].type.tensor_type.shape.dim[1:])
         del self._constants
 
     def _append(self, node) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from qat8 import tutorial
+from qat8 import peers, tutorial
 from qat8.profiling.record import Profile
 from qat8.results import Comparison, Precision, Results, Run, SubsetAccuracy
 from qat8.statistics import Spread, paired_ratios, wilson_interval
@@ -70,6 +70,14 @@ def difference(top: dict[Precision, float | None]) -> float | None:
     """INT8 minus FP32, or None when one of them was not measured."""
     fp32, int8 = top.get("fp32"), top.get("int8")
     return None if fp32 is None or int8 is None else int8 - fp32
+
+
+def ours(results: Results) -> Results:
+    """The results without the peers' runs, which are compared with ours and not with the tutorial's."""
+    kept = {
+        name: [r for r in getattr(results, name) if r.tester not in peers.NAMES] for name in ("runs", "comparisons")
+    }
+    return results.model_copy(update=kept)
 
 
 def models(results: Results) -> list[str]:

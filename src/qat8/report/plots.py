@@ -51,7 +51,7 @@ _NO_DATE = {"Date": None, "Creator": None, "Format": None, "Type": None}
 
 def files(results: Results) -> dict[str, bytes]:
     """speed.*, accuracy.* and, where they were recorded, latency.* and instances.*, each as png and svg, by name."""
-    made = {}
+    made, results = {}, figures.ours(results)
     drawn = [("speed", _speed), ("accuracy", _accuracy)]
     drawn += [("instances", plot_instances.draw)] if results.instances else []
     drawn += [("latency", plot_latency.draw)] if figures.has_distributions(results) else []
@@ -85,7 +85,7 @@ def inline_latency(results: Results) -> list[tuple[str, str, str]]:
 
 
 def _inline(results: Results, name: str, draw: Callable[..., Figure]) -> list[tuple[str, str, str]]:
-    drawn = []
+    drawn, results = [], figures.ours(results)
     with matplotlib.rc_context(STYLE):
         for number, model in enumerate(figures.models(results)):
             both = []

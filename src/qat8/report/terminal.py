@@ -7,7 +7,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table as RichTable
 
-from qat8.report import view
+from qat8.report import peers, view
 from qat8.report.tables import Table
 from qat8.results import Results
 
@@ -23,8 +23,12 @@ def print_summary(results: Results, console: Console) -> None:
         console.print(f"[bold yellow]![/] {escape(banner)}", highlight=False)
     for table in (content.summary, content.accuracy_summary):
         console.print(_rich(table), "")
+    if results.peers:
+        console.print(_rich(peers.table(results)), "")
     for headline in content.headlines:
         console.print(escape(headline), style="bold", highlight=False)
+    for verdict in peers.verdicts(results):
+        console.print(escape(verdict), highlight=False)
 
 
 def _rich(table: Table) -> RichTable:

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from qat8.profiling.record import Profile
-from qat8.report import figures, loads, sentences, tables, text
+from qat8.report import figures, loads, peers, sentences, tables, text
 from qat8.report.tables import Table
 from qat8.results import Results
 
@@ -54,6 +54,7 @@ def build(results: Results, other: Results | None = None, profiles: Sequence[Pro
         other: a second run, e.g. of the other runtime, whose ratios stand beside those of `results`.
         profiles: of the models that were measured.
     """
+    everything, results = results, figures.ours(results)
     rows = figures.speed_rows(results)
     models = figures.models(results)
     return View(
@@ -70,12 +71,13 @@ def build(results: Results, other: Results | None = None, profiles: Sequence[Pro
             *([_operators(profiles)] if profiles else []),
             _accuracy(results),
             _testers(results),
+            *([_peers(everything)] if everything.peers else []),
             *([_scenarios(results)] if results.scenarios else []),
             *([_instances(results, models)] if results.instances else []),
             *([_beside(results, other)] if other else []),
             Section("validity", "Validity", notes=sentences.validity(results), tables=[tables.validity(results)]),
             Section("environment", "Environment", tables=[tables.environment(results), tables.artifacts(results)]),
-            _reproduction(results),
+            _reproduction(everything),
         ],
     )
 
@@ -156,6 +158,11 @@ def _instances(results: Results, models: list[str]) -> Section:
         picture=Picture("instances", alt),
         tables=[loads.instances_table(results, models)],
     )
+
+
+def _peers(results: Results) -> Section:
+    notes = [*peers.verdicts(results), f"Engines: {peers.engines(results)}."]
+    return Section("peers", "Other engines", notes=notes, tables=[peers.table(results)], closing=[peers.HOW])
 
 
 def _beside(results: Results, other: Results) -> Section:

@@ -1,0 +1,85 @@
+"""The peers' part of a report: the same weights and images in other engines, and who is ahead by how much."""
+
+from __future__ import annotations
+
+from qat8.report import figures, text
+from qat8.report.tables import Table
+from qat8.results import PeerComparison, Results, Run
+
+EVEN = "neither is ahead"
+_SHORT = {"onnxruntime": "ONNX RT"}  # so that the table fits a terminal of 80 characters
+HOW = (
+    "Ratios are of paired repetitions: each engine ran in turn with the others, in a process of its own on the same "
+    "pinned CPUs. INT8 of Paddle comes from quantization-aware training, that of the others from post-training "
+    "quantization with the training images, as each engine's documentation has it (docs/peers.md)."
+)
+
+
+def comparisons(results: Results) -> list[PeerComparison]:
+    """Against the Python tester where it ran, as the peers are fed from Python too; else against the first of ours."""
+    testers = [run.tester for run in figures.ours(results).runs]
+    chosen = "python" if "python" in testers else next(iter(testers), None)
+    return [c for c in results.peers if c.tester == chosen]
+
+
+def table(results: Results) -> Table:
+    """Each peer below ours, setting by setting."""
+    runs = {(r.model, r.tester, r.threads, r.batch_size, r.precision): r for r in results.runs if r.instances == 1}
+    pairs = {(c.model, c.peer, c.threads, c.batch_size, c.precision): c for c in comparisons(results)}
+    settings: dict[tuple, list[PeerComparison]] = {}
+    for pair in comparisons(results):
+        settings.setdefault((pair.model, pair.threads, -pair.batch_size), []).append(pair)
+    body = []
+    for group in settings.values():
+        for tester in [group[0].tester, *dict.fromkeys(c.peer for c in group)]:
+            key = group[0].model, tester, group[0].threads, group[0].batch_size
+            both = [(*key, precision) for precision in ("fp32", "int8")]
+            body.append(_row(*(runs[k] for k in both), *(pairs.get(k) for k in both)))
+    return Table(
+        "Images/s in each engine; right, Paddle's over that engine's (INT8 with its range), INT8's top-1",
+        ("Model", "Engine", "Thr", "Batch", "FP32", "INT8", "FP32 x", "INT8 x", "min-max", "Top-1"),
+        body,
+        labels=2,
+    )
+
+
+def _row(fp32: Run, int8: Run, pair32: PeerComparison | None, pair8: PeerComparison | None) -> tuple[str, ...]:
+    name = _SHORT.get(int8.tester, text.tester(int8.tester)) if pair8 else "Paddle"
+    ratios = ("–", "–", "–")
+    if pair32 and pair8:
+        ends = f"{text.ratio(pair8.ratio_min)}-{text.ratio(pair8.ratio_max)}"
+        ratios = (text.ratio(pair32.ratio), text.ratio(pair8.ratio), ends)
+    speeds = (text.speed(fp32.images_per_second), text.speed(int8.images_per_second))
+    top1 = "–" if int8.top1 is None else text.percent(int8.top1, int8.images)
+    return (int8.model, name, str(int8.threads), str(int8.batch_size), *speeds, *ratios, top1)
+
+
+def verdicts(results: Results) -> list[str]:
+    """One sentence per model and setting: the fastest INT8, and how far it is ahead of Paddle's or Paddle's of it."""
+    groups: dict[tuple, list[PeerComparison]] = {}
+    for pair in comparisons(results):
+        if pair.precision == "int8":
+            groups.setdefault((pair.model, pair.threads, pair.batch_size), []).append(pair)
+    return [_verdict(*setting, pairs) for setting, pairs in groups.items()]
+
+
+def _verdict(model: str, threads: int, batch: int, pairs: list[PeerComparison]) -> str:
+    where = f"{model}, INT8, {text.count(threads, 'thread')}, batch {batch}"
+    said = []
+    for pair in sorted(pairs, key=lambda p: p.ratio):
+        peer = text.tester(pair.peer)
+        if pair.ratio_max < 1:
+            ends = f"{text.ratio(1 / pair.ratio_max)} to {text.ratio(1 / pair.ratio_min)}"
+            said.append(f"{peer} is {text.ratio(1 / pair.ratio)} times as fast as Paddle ({ends})")
+        elif pair.ratio_min > 1:
+            ends = f"{text.ratio(pair.ratio_min)} to {text.ratio(pair.ratio_max)}"
+            said.append(f"Paddle is {text.ratio(pair.ratio)} times as fast as {peer} ({ends})")
+        else:
+            ends = f"ratio {text.ratio(pair.ratio_min)} to {text.ratio(pair.ratio_max)}"
+            said.append(f"of Paddle and {peer} {EVEN} ({ends})")
+    return f"{where}: {'; '.join(said)}."
+
+
+def engines(results: Results) -> str:
+    """`OpenVINO 2026.4.1, NNCF 3.4.0; ONNX Runtime 1.32.0`"""
+    return "; ".join(dict.fromkeys(run.engine for run in results.runs if run.engine))
