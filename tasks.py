@@ -140,7 +140,7 @@ def sensitivity(c, model="MobileNetV1", data_file="", qat_model_path="", fp32_mo
                              quantized_ops=quantized_ops, output_dir=output_dir), runtime)  # fmt: skip
 
 
-@task(help=RUNTIME | {"precision": "int8, fp32 or qat", "cpus": "CPUs to pin to"})
+@task(help=RUNTIME | {"precision": "int8, fp32, qat or bf16", "cpus": "CPUs to pin to"})
 def profile(c, model="MobileNetV1", precision="int8", model_path="", batch_size=50, num_threads=1, cpus="",
             iterations=10, warmup=2, data_file="", output_dir="", runtime="local"):  # fmt: skip
     """Show where a model's time goes: each operator with its kernel, types, time; reorders; what is not INT8."""

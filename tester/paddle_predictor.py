@@ -84,13 +84,14 @@ class Output:
 class Predictor:
     """`run` copies the input, runs, copies the output."""
 
-    def __init__(self, model: str, height: int, width: int, num_threads: int, accuracy: bool, online: bool) -> None:
+    def __init__(self, model: str, height: int, width: int, num_threads: int, accuracy: bool, online: bool,
+                 bf16: bool = False) -> None:  # fmt: skip
         self._model, self._sides, self._accuracy = model, (height, width), accuracy
         program, params = model_files(Path(model))
         with paddle_errors(f"{model}: cannot load the model"):
-            self._load(program, params, num_threads, online)
+            self._load(program, params, num_threads, online, bf16)
 
-    def _load(self, program: Path, params: Path | None, num_threads: int, online: bool) -> None:
+    def _load(self, program: Path, params: Path | None, num_threads: int, online: bool, bf16: bool) -> None:
         from qat8.engine import paddle
 
         description = paddle.base.core.ProgramDesc(
@@ -107,6 +108,8 @@ class Predictor:
         config.disable_glog_info()
         if online:
             config.enable_mkldnn_int8(INT8_OPS)
+        if bf16:
+            config.enable_mkldnn_bfloat16()
         self._predictor = paddle.inference.create_predictor(config)
         self._inputs, self._outputs = self._predictor.get_input_names(), self._predictor.get_output_names()
         self._check_inputs(description)

@@ -43,6 +43,11 @@ def has_vnni() -> bool:
     return "avx512_vnni" in cpuinfo().get("flags", "").split()
 
 
+def has_bf16() -> bool:
+    """Instructions for bfloat16, without which oneDNN would only imitate it."""
+    return bool({"avx512_bf16", "amx_bf16"} & set(cpuinfo().get("flags", "").split()))
+
+
 def _read(path: Path) -> str | None:
     try:
         return path.read_text().strip()

@@ -215,6 +215,13 @@ def test_shares_are_of_the_median_run_and_the_rest_is_outside(profile):
     assert [s.saved for s in profile.steps] == [["1 conv2d", "2 batch_norm", "3 relu"], ["4 pool2d"], []]
 
 
+@pytest.mark.parametrize(
+    ("plain", "logged", "disturbed"), [(10, 11, False), (10, 13, True), (12, 10, True), (6.9, 7.0, True)]
+)
+def test_runs_that_differ_by_more_than_a_log_costs_were_disturbed(profile, plain, logged, disturbed):
+    assert profile.model_copy(update={"runs_ms": [plain], "logged_runs_ms": [logged]}).disturbed is disturbed
+
+
 def text(table) -> list[str]:
     from rich.console import Console
 

@@ -32,6 +32,7 @@ class Settings:
     cpus: list[int]
     iterations: int
     warmup: int
+    bf16: bool = False
 
 
 @dataclass(frozen=True)
@@ -89,7 +90,7 @@ def _runs(settings: Settings, iterations: int, trace: bool = False) -> tuple[lis
     command = [
         sys.executable, "-m", "qat8.profiling.worker", f"--model={settings.model}", f"--data-file={settings.data}",
         f"--batch-size={settings.batch_size}", f"--num-threads={settings.threads}", f"--iterations={iterations}",
-        f"--warmup={settings.warmup}", *(["--trace"] if trace else []),
+        f"--warmup={settings.warmup}", *(["--trace"] if trace else []), *(["--bf16"] if settings.bf16 else []),
     ]  # fmt: skip
     environment = {**processes.openmp(settings.threads), **worker.environment(trace)}
     output = processes.capture(processes.pinned(settings.cpus, command), environment)

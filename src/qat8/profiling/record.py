@@ -102,5 +102,15 @@ class Profile(_Record):
     def inside_ms(self) -> float:
         return sum(step.ms for step in self.steps)
 
+    @property
+    def logged_ms(self) -> float:
+        """Median of the runs with oneDNN's log on."""
+        return sorted(self.logged_runs_ms)[len(self.logged_runs_ms) // 2]
+
+    @property
+    def disturbed(self) -> bool:
+        """Whether the two kinds of run, which take turns, differ by more than a log costs."""
+        return self.inside_ms > self.total_ms or not 0.9 < self.logged_ms / self.total_ms < 1.2
+
     def share(self, ms: float) -> float:
         return ms / self.total_ms

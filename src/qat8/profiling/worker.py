@@ -43,6 +43,7 @@ def main(argv: list[str]) -> None:
     for name, value in (("batch-size", 50), ("num-threads", 1), ("iterations", 10), ("warmup", 2)):
         parser.flag(name, type=cli.positive_int, default=value, help="as in the testers")
     parser.flag("trace", default=False, help="log every run, and print the executor's log too")
+    parser.flag("bf16", default=False, help="let Paddle run the FP32 model in bfloat16")
     args = parser.parse_args(argv)
     images = batch(args.data_file, args.batch_size)
     sys.path.insert(0, str(artifacts.REPOSITORY / "tester"))
@@ -51,7 +52,7 @@ def main(argv: list[str]) -> None:
     if args.trace:  # the tester switches that log off; here it is what the process is for
         paddle.inference.Config.disable_glog_info = lambda _: None
     height, width = images.shape[2:]
-    predictor = Predictor(args.model, height, width, args.num_threads, accuracy=False, online=False)
+    predictor = Predictor(args.model, height, width, args.num_threads, accuracy=False, online=False, bf16=args.bf16)
     _run(predictor, images, args)
 
 

@@ -14,7 +14,7 @@ from rich.console import Console
 
 from qat8 import artifacts, cli, datafile, environment, imaging, processes
 from qat8.console import say
-from qat8.errors import DataError, UsageError
+from qat8.errors import DataError, MachineError, UsageError
 from qat8.models import registry
 
 PROFILES = artifacts.DATA / "profiles"
@@ -32,7 +32,12 @@ class Subject:
 def parser(prog: str) -> cli.Parser:
     p = cli.Parser(prog=prog, description="show where a model's time goes, operator by operator")
     p.flag("model", default=registry.DEFAULT, help="which model")
-    p.flag("precision", default="int8", choices=["int8", "fp32", "qat"], help="which of data/models/MODEL/")
+    p.flag(
+        "precision",
+        default="int8",
+        choices=["int8", "fp32", "qat", "bf16"],
+        help="which of data/models/MODEL/; bf16: the FP32 model, run in bfloat16",
+    )
     p.flag("model-path", default=None, help="directory of the model (None: data/models/MODEL/PRECISION)")
     p.flag("batch-size", type=cli.positive_int, default=50, help="images of a run")
     p.flag("num-threads", type=cli.positive_int, default=1, help="CPU threads")
@@ -47,7 +52,10 @@ def parser(prog: str) -> cli.Parser:
 def main(argv: list[str]) -> None:
     args = parser("profile").parse_args(argv)
     name = registry.get(args.model).name
-    subject = Subject(name, args.precision, Path(args.model_path or artifacts.DATA / "models" / name / args.precision))
+    if args.precision == "bf16" and not environment.has_bf16():
+        raise MachineError("this CPU has no bfloat16 (avx512_bf16 or amx_bf16)", next_step="--precision=fp32 or int8")
+    kind = {"bf16": "fp32"}.get(args.precision, args.precision)
+    subject = Subject(name, args.precision, Path(args.model_path or artifacts.DATA / "models" / name / kind))
     cpus = processes.parse_cpus(args.cpus) if args.cpus else sorted(os.sched_getaffinity(0))
     if args.num_threads > len(cpus):
         raise UsageError(f"--num-threads {args.num_threads} on {len(cpus)} CPUs", f"at most {len(cpus)}")
@@ -87,7 +95,7 @@ def _profile(subject: Subject, args, cpus: list[int], repeated: bool):
 
     collected = collect.collect(
         collect.Settings(subject.directory, Path(args.data_file), args.batch_size, args.num_threads, cpus,
-                         args.iterations, args.warmup)
+                         args.iterations, args.warmup, subject.precision == "bf16")
     )  # fmt: skip
     steps = assemble.steps(collected.calls, subject.directory)
     return record.Profile(
@@ -121,12 +129,13 @@ def _print(profile, console: Console) -> None:
 
     for table in tables.all_tables(profile, narrow=console.width < NARROW):
         console.print(table, "")
-    logged = sorted(profile.logged_runs_ms)[len(profile.logged_runs_ms) // 2]
     console.print(
         f"oneDNN {profile.onednn}, Paddle {profile.paddle}, {profile.cpu}, CPUs {profile.cpus}. "
-        f"A run takes {profile.total_ms:.3f} ms, {logged:.3f} ms with oneDNN's log on."
+        f"A run takes {profile.total_ms:.3f} ms, {profile.logged_ms:.3f} ms with oneDNN's log on."
         + (" The data file holds fewer images than the batch: they are repeated." if profile.images_repeated else "")
     )
+    if profile.disturbed:
+        console.print("warning: the two differ by more than a log costs: the machine was disturbed, so profile again")
 
 
 if __name__ == "__main__":
