@@ -134,9 +134,8 @@ def _select(program_file: Path, ops: str, data: Path, limit: Limit) -> tuple[fro
         if left not in measured:
             score, _ = candidates.score(lambda name: name not in left)
             measured[left] = 100 * (judge.fp32.top1 - score.top1)
-            say(
-                f"  {len(left)} layers in FP32: top-1 {score.top1:.1%}, {0.0 - round(measured[left], 2):+.2f} points from FP32"
-            )
+            change = 0.0 - round(measured[left], 2)
+            say(f"  {len(left)} layers in FP32: top-1 {score.top1:.1%}, {change:+.2f} points from FP32")
         return measured[left]
 
     left: frozenset[str] | None = frozenset()
