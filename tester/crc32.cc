@@ -1,5 +1,7 @@
 #include "crc32.h"
 
+#include <immintrin.h>
+
 #include <array>
 #include <cstring>
 
@@ -25,12 +27,32 @@ constexpr Tables MakeTables() {
 
 constexpr Tables kTables = MakeTables();
 
-}  // namespace
+// 64 bytes at a time by carry-less multiplication: four 128-bit lanes are folded over 512 bits, then into one, and that is
+// what the tables go on with: 16 bytes that give the same CRC as all that were folded into them.
+// Gopal, V. et al. (2009), Fast CRC Computation for Generic Polynomials Using PCLMULQDQ Instruction, Intel white paper;
+// the constants are x^n mod P for the reflected polynomial, with n = 544, 480 (512 bits ahead) and 160, 96 (128 bits).
+__attribute__((target("pclmul,sse4.1"))) __m128i Fold(__m128i lane, __m128i next, __m128i constants) {
+  const __m128i low = _mm_clmulepi64_si128(lane, constants, 0x00);
+  const __m128i high = _mm_clmulepi64_si128(lane, constants, 0x11);
+  return _mm_xor_si128(_mm_xor_si128(low, high), next);
+}
 
-std::uint32_t Crc32(const void* data, std::size_t size) {
-  static_assert(__BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__, "the data file is little endian, and so is this reader");
-  const unsigned char* p = static_cast<const unsigned char*>(data);
-  std::uint32_t crc = 0xFFFFFFFFu;
+__m128i Load(const unsigned char* p) { return _mm_loadu_si128(reinterpret_cast<const __m128i*>(p)); }
+
+// Folds a multiple of 64 bytes, at least 64, into the 16 at `out`.
+__attribute__((target("pclmul,sse4.1"))) void FoldAll(const unsigned char* p, std::size_t size, std::uint32_t crc,
+                                                      unsigned char* out) {
+  const __m128i by_512 = _mm_set_epi64x(0x1c6e41596, 0x154442bd4), by_128 = _mm_set_epi64x(0xccaa009e, 0x1751997d0);
+  __m128i lanes[4] = {_mm_xor_si128(Load(p), _mm_cvtsi32_si128(static_cast<int>(crc))), Load(p + 16), Load(p + 32),
+                      Load(p + 48)};
+  for (p += 64, size -= 64; size >= 64; p += 64, size -= 64) {
+    for (int k = 0; k < 4; ++k) lanes[k] = Fold(lanes[k], Load(p + 16 * k), by_512);
+  }
+  for (int k = 1; k < 4; ++k) lanes[k] = Fold(lanes[k - 1], lanes[k], by_128);
+  _mm_storeu_si128(reinterpret_cast<__m128i*>(out), lanes[3]);
+}
+
+std::uint32_t Tabled(const unsigned char* p, std::size_t size, std::uint32_t crc) {
   for (; size >= 8; p += 8, size -= 8) {
     std::uint32_t low = 0, high = 0;
     std::memcpy(&low, p, 4);
@@ -42,5 +64,23 @@ std::uint32_t Crc32(const void* data, std::size_t size) {
     }
   }
   for (; size > 0; ++p, --size) crc = (crc >> 8) ^ kTables[0][(crc ^ *p) & 0xFF];
-  return ~crc;
+  return crc;
+}
+
+}  // namespace
+
+std::uint32_t Crc32(const void* data, std::size_t size) {
+  static_assert(__BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__, "the data file is little endian, and so is this reader");
+  static const bool kFolds = __builtin_cpu_supports("pclmul") && __builtin_cpu_supports("sse4.1");
+  const unsigned char* p = static_cast<const unsigned char*>(data);
+  std::uint32_t crc = 0xFFFFFFFFu;
+  if (kFolds && size >= 64) {
+    const std::size_t folded = size / 64 * 64;
+    unsigned char rest[16];
+    FoldAll(p, folded, crc, rest);
+    crc = Tabled(rest, sizeof rest, 0);
+    p += folded;
+    size -= folded;
+  }
+  return ~Tabled(p, size, crc);
 }

@@ -170,6 +170,13 @@ void DataFile::CheckImage(std::size_t index, const void* bytes) {
   checked_[index] = true;
 }
 
+void DataFile::WillRead(std::size_t start, std::size_t n) const {
+  if (start >= count_) return;
+  n = std::min<std::size_t>(n, count_ - start);
+  const auto offset = static_cast<off_t>(images_offset_ + start * image_bytes());
+  posix_fadvise(file_, offset, static_cast<off_t>(n * image_bytes()), POSIX_FADV_WILLNEED);  // a hint: may fail
+}
+
 void DataFile::ReadImages(std::size_t start, std::size_t n, float* out) {
   const std::size_t plane = std::size_t{height_} * width_;
   for (std::size_t i = start; i < start + n; ++i, out += 3 * plane) {

@@ -26,6 +26,8 @@ class DataFile {
 
   // Copies images [start, start + n) to `out` as the network takes them: float32 [n, 3, H, W].
   void ReadImages(std::size_t start, std::size_t n, float* out);
+  // Asks the kernel to fetch images [start, start + n), as far as there are so many, while others are worked on.
+  void WillRead(std::size_t start, std::size_t n) const;
 
  private:
   void ReadHeader();

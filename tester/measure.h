@@ -14,6 +14,7 @@ struct Measurement {
   std::vector<double> latencies_ms;
   std::size_t measured_images = 0;
   double measured_ms = 0;
+  double read_ms = 0;  // reading and normalising the measured batches: beside their latencies, not in them
   std::size_t partial_images = 0;  // of the last, smaller batch; 0 if there was none
   double partial_ms = 0;
   double top1 = 0, top5 = 0;

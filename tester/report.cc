@@ -25,6 +25,8 @@ void PrintReport(const Flags& flags, const Measurement& m) {
     std::printf("partial batch: %zu images, %.3fms (%s)\n", m.partial_images, m.partial_ms,
                 only ? "the only one: counts for accuracy and speed" : "counts for accuracy, not for speed");
   }
+  std::printf("reading: %.3fms per batch beside the latency (%.2f%% of it)\n",
+              m.read_ms / static_cast<double>(m.latencies_ms.size()), m.read_ms / m.measured_ms * 100);
   std::printf("threads alive: %d, busy: %d\n", m.threads_alive, m.threads_busy);
   std::printf("peak memory: %.1f MiB\n", static_cast<double>(m.peak_rss_bytes) / (1 << 20));
   if (std::fflush(stdout) != 0 || std::ferror(stdout)) {
@@ -48,6 +50,7 @@ std::string ReportJson(const Flags& flags, const Setting& setting, const Measure
   json.Real("images_per_second", m.images_per_second()).Raw("latency_ms", latency.str());
   json.Raw("latencies_ms", JsonArray(m.latencies_ms));
   json.Raw("partial_batch", m.partial_images > 0 ? partial.str() : "null");
+  json.Real("read_ms", m.read_ms);
   json.Real("top1", m.top1).Real("top5", m.top5).Raw("predictions", JsonArray(m.predictions));
   json.Real("init_ms", setting.init_ms).Integer("peak_rss_bytes", m.peak_rss_bytes);
   json.Integer("threads_alive", m.threads_alive).Integer("threads_busy", m.threads_busy);

@@ -123,6 +123,8 @@ def print_report(flags: argparse.Namespace, m: Measurement) -> None:
         only = m.images == m.partial.images
         use = "the only one: counts for accuracy and speed" if only else "counts for accuracy, not for speed"
         print(f"partial batch: {m.partial.images} images, {m.partial.latency_ms:.3f}ms ({use})")
+    per_batch, share = m.read_ms / len(m.latencies_ms), m.read_ms / m.measured_ms
+    print(f"reading: {per_batch:.3f}ms per batch beside the latency ({share:.2%} of it)")
     print(f"threads alive: {m.threads_alive}, busy: {m.threads_busy}")
     print(f"peak memory: {m.peak_rss_bytes / 2**20:.1f} MiB")
 
@@ -149,6 +151,7 @@ def tester_run(flags, m: Measurement, data: Reader, version: str, init_ms: float
         latency_ms=m.latency(),
         latencies_ms=m.latencies_ms,
         partial_batch=m.partial,
+        read_ms=m.read_ms,
         top1=m.top1,
         top5=m.top5,
         predictions=m.predictions,

@@ -266,15 +266,17 @@ class Reader:
     def __exit__(self, *exc) -> None:
         self._file.close()
 
-    def _read(self, offset: int, size: int) -> bytes:
-        parts, missing = [], size
-        while missing > 0:  # the kernel reads at most 2 GiB at a time
-            part = os.pread(self._file.fileno(), missing, offset + size - missing)
-            if not part:
-                raise DataError(f"{self.path}: ends {missing} bytes early", "a file that nobody truncates meanwhile")
-            parts.append(part)
-            missing -= len(part)
-        return b"".join(parts)
+    def _read(self, offset: int, size: int) -> bytearray:
+        data = bytearray(size)
+        self._read_into(offset, memoryview(data))
+        return data
+
+    def _read_into(self, offset: int, view: memoryview) -> None:
+        while view:  # the kernel reads at most 2 GiB at a time
+            n = os.preadv(self._file.fileno(), [view], offset)
+            if not n:
+                raise DataError(f"{self.path}: ends {len(view)} bytes early", "a file that nobody truncates meanwhile")
+            view, offset = view[n:], offset + n
 
     def image(self, i: int) -> np.ndarray:
         """Image `i` as the network takes it: float32 [3, H, W].
@@ -283,18 +285,37 @@ class Reader:
             DataError: its bytes do not give the CRC-32 that was written with it.
         """
         h = self.header
-        start = h.images_offset + i * h.image_bytes
-        data = self._read(start, h.image_bytes)
+        image = np.empty((CHANNELS, h.height, h.width), np.float32)
+        self._image_into(i, image)
+        return image
+
+    def _image_into(self, i: int, out: np.ndarray) -> None:
+        h = self.header
+        stored = out if h.dtype == DTYPES[1] else np.empty(out.shape, np.uint8)
+        view = memoryview(stored).cast("B")
+        self._read_into(h.images_offset + i * h.image_bytes, view)
         if not h.raw and not self._checked[i]:
-            if zlib.crc32(data) != self._crcs[i]:
+            if zlib.crc32(view) != self._crcs[i]:
                 raise DataError(f"{self.path}: image {i} is damaged (CRC-32)", "", "preprocess the images again")
             self._checked[i] = True
-        image = np.frombuffer(data, h.dtype).reshape(CHANNELS, h.height, h.width)
-        return image if h.dtype == DTYPES[1] else normalise(image, h.mean, h.std)
+        if stored is not out:
+            normalise(stored, h.mean, h.std, out=out)
 
-    def batch(self, start: int, n: int) -> tuple[np.ndarray, np.ndarray]:
-        stop = min(start + n, len(self))
-        return np.stack([self.image(i) for i in range(start, stop)]), self.labels[start:stop]
+    def batch(self, start: int, n: int, out: np.ndarray | None = None) -> tuple[np.ndarray, np.ndarray]:
+        """Images [start, start + n) as far as there are so many, in `out` when it is given, and their labels."""
+        h, stop = self.header, min(start + n, len(self))
+        shape = (stop - start, CHANNELS, h.height, h.width)
+        images = np.empty(shape, np.float32) if out is None else out[: stop - start]
+        for i, image in enumerate(images, start):
+            self._image_into(i, image)
+        return images, self.labels[start:stop]
+
+    def will_read(self, start: int, n: int) -> None:
+        """Ask the kernel to fetch these images while others are worked on."""
+        h, count = self.header, min(n, len(self) - start)
+        if count > 0:
+            offset = h.images_offset + start * h.image_bytes
+            os.posix_fadvise(self._file.fileno(), offset, count * h.image_bytes, os.POSIX_FADV_WILLNEED)
 
     def batches(self, n: int) -> Iterator[tuple[np.ndarray, np.ndarray]]:
         """All images in order, `n` at a time; the last batch may be smaller."""

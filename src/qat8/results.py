@@ -77,6 +77,7 @@ class TesterRun(_Record):
     latency_ms: Latency
     latencies_ms: list[float]  # every measured batch, in order
     partial_batch: PartialBatch | None = None
+    read_ms: float = 0.0  # reading and normalising all measured batches: beside their latencies, not in them
     top1: float | None
     top5: float | None
     predictions: list[int]  # top-1 class of each image of pass 1, in file order; empty with an accuracy layer
