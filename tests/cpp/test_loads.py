@@ -30,13 +30,15 @@ def test_the_testers_of_two_instances_run_at_the_same_time(commands, models, dat
     flags = [f"--infer_model={models / 'plain'}", f"--infer_data={data['uint8']}", "--scenario=offline"]
     one = [*commands["cpp"], *flags, "--batch_size=5", "--duration=0.5", "--warmup_size=2"]
     group = instances.run([one, one], 1)
-    starts = [run.start_ns for run in group.runs]
-    assert abs(starts[0] - starts[1]) < 200_000_000
-    assert 0.2 < group.window.seconds < 1
-    speeds = group.images_per_second()
-    for speed, run, queries in zip(speeds, group.runs, group.queries, strict=True):
-        assert speed == pytest.approx(run.images_per_second, rel=0.5)
-        assert len(queries) == run.queries
+    # Not more than that: on a busy machine the two may wait for the CPU in turn.
+    assert abs(group.runs[0].start_ns - group.runs[1].start_ns) < 2_000_000_000
+    window = group.window
+    assert window.start_ns == max(run.start_ns for run in group.runs)
+    assert window.end_ns == min(run.end_ns for run in group.runs)
+    for speed, queries in zip(group.images_per_second(), group.queries, strict=True):
+        whole = (queries.start_ns >= window.start_ns) & (queries.end_ns <= window.end_ns)
+        images = speed * window.seconds
+        assert 5 * whole.sum() <= images + 1e-6 and images <= 5 * (whole.sum() + 2)
 
 
 def test_scenarios_go_into_the_results_with_their_raw_latencies(measured, tmp_path):
