@@ -42,11 +42,11 @@ def dataset(c, output_dir="", ilsvrc2012=False, archive="", url="", runtime="loc
 @task(help=RUNTIME | {"file": "weights of another tool (docs/weights.md)", "weights_sha256": "what --file must have",
                       "allow_unused": "although arrays of --file have no use here",
                       "backbone_only": "the last layer starts at random"})  # fmt: skip
-def weights(c, model="MobileNetV1", file="", weights_sha256="", allow_unused=False, backbone_only=False, output_dir="",
-            runtime="local"):  # fmt: skip
+def weights(c, model="MobileNetV1", file="", weights_sha256="", allow_unused=False, backbone_only=False, random=False,
+            output_dir="", runtime="local"):  # fmt: skip
     """Import pretrained weights: real ImageNet weights that ship in a package, or a file of another tool."""
     run("weights", flags(model=model, file=file, weights_sha256=weights_sha256, allow_unused=allow_unused,
-                         backbone_only=backbone_only, output_dir=output_dir), runtime)  # fmt: skip
+                         backbone_only=backbone_only, random=random, output_dir=output_dir), runtime)  # fmt: skip
 
 
 @task(help=RUNTIME | {"local": "the images are yours, in --data-dir", "format": "qat8 or raw (the tutorial's layout)",
@@ -61,19 +61,14 @@ def preprocess(c, local=False, data_dir="", label_list="", output_file="", data_
                             on_missing=on_missing, classes=classes, workers=workers or None), runtime)  # fmt: skip
 
 
-@task(klass=TrainTask, iterable=["set"], help=RUNTIME | {
-    "set": "KEY=VALUE of config.yaml, may be repeated", "nproc": "processes on this machine that train together",
-    "hosts": "addresses of all machines that do, by comma; start the same command on each",
-    "node_rank": "place of this machine in --hosts", "port": "where they find each other on the first of them",
-})  # fmt: skip
+@task(klass=TrainTask, iterable=["set"], help=RUNTIME | {"set": "KEY=VALUE of config.yaml, may be repeated"})
 def train(c, model="MobileNetV1", pretrained_model="", data="imagenet", data_dir="", save_float32_qat_dir="",
-          max_iters="", num_epochs="", batch_size="", config_file="", nproc="", hosts="", node_rank="", port="",
-          set=None, strategy="qat", runtime="local", **dotted):  # fmt: skip
+          max_iters="", num_epochs="", batch_size="", config_file="", set=None, strategy="qat", runtime="local",
+          **dotted):  # fmt: skip
     """Train quantization-aware: FP32 weights -> FP32 model and float32 QAT model."""
     run("train", flags(model=model, pretrained_model=pretrained_model, data=data, data_dir=data_dir,
                        save_float32_qat_dir=save_float32_qat_dir, max_iters=max_iters, num_epochs=num_epochs,
-                       batch_size=batch_size, config_file=config_file, nproc=nproc, hosts=hosts, node_rank=node_rank,
-                       port=port, set=set, strategy=strategy)
+                       batch_size=batch_size, config_file=config_file, set=set, strategy=strategy)
         + [f"--{name}={value}" for name, value in dotted.items() if value is not None], runtime)  # fmt: skip
 
 
@@ -81,7 +76,7 @@ def train(c, model="MobileNetV1", pretrained_model="", data="imagenet", data_dir
                       "strategy": "qat or ptq: which model of inv train",
                       "max_drop": "points of top-1 that INT8 may lose; the fewest layers stay in FP32 for it",
                       "fp32_model": "reference of --max-drop"})  # fmt: skip
-def convert(c, model="MobileNetV1", qat_model_path="", int8_model_save_path="", quantized_ops="conv2d,pool2d",
+def convert(c, model="MobileNetV1", qat_model_path="", int8_model_save_path="", quantized_ops="conv2d,pool2d,fc",
             check_data="", min_agreement=0.98, max_drop="", fp32_model="", strategy="qat",
             runtime="local"):  # fmt: skip
     """Convert a float32 QAT model to a oneDNN INT8 model."""
@@ -92,7 +87,6 @@ def convert(c, model="MobileNetV1", qat_model_path="", int8_model_save_path="", 
 
 @task(help=RUNTIME | {"threads": "by comma; all: every CPU", "quick": "short; the results say so",
                       "max_top1_drop": "points that INT8 may lose (exit 7)", "strict": "exit 7 when INVALID",
-                      "mlflow": "URI of a store to log the run to",
                       "reuse": "do nothing when the same was measured before", "memory": "limit of the container: 8g",
                       "numa": "NUMA node of the container", "hosts": "names of hosts.toml or Docker contexts",
                       "host_timeout": "seconds after which a silent host is given up",
@@ -103,8 +97,8 @@ def convert(c, model="MobileNetV1", qat_model_path="", int8_model_save_path="", 
 def benchmark(c, models="MobileNetV1", fp32_model="", int8_model="", data_file="", testers="", peers="",
               threads="", batch_sizes="", cpus="", repetitions=5, min_seconds=3.0, warmup=2, quick=False,
               scenario="", target_latency_ms="", duration="", min_queries="", instances="", cores_per_instance="",
-              sweep=False, max_top1_drop="", strict=False, mlflow="", reuse=False, output="", image="", numa="",
-              memory="", hosts="", host_timeout="",
+              sweep=False, max_top1_drop="", strict=False, reuse=False, output="", image="", numa="", memory="",
+              hosts="", host_timeout="",
               runtime="local"):  # fmt: skip
     """Measure FP32 against INT8: models x testers x threads x batch sizes -> one results file."""
     if peers:  # their models, of the same weights
@@ -115,7 +109,7 @@ def benchmark(c, models="MobileNetV1", fp32_model="", int8_model="", data_file="
                            reuse=reuse, output=output, scenario=scenario, target_latency_ms=target_latency_ms,
                            duration=duration, min_queries=min_queries, instances=instances,
                            cores_per_instance=cores_per_instance, sweep=sweep, max_top1_drop=max_top1_drop,
-                           strict=strict, mlflow=mlflow),
+                           strict=strict),
         runtime, image=image, cpus=cpus, numa=numa, memory=memory, hosts=hosts,
         host_timeout=host_timeout)  # fmt: skip
 
@@ -133,8 +127,8 @@ def report(c, results="", output_dir="", beside="", runtime="local"):
 
 
 @task(help=RUNTIME | {"data_file": "preprocessed images to measure on"})
-def sensitivity(c, model="MobileNetV1", data_file="", qat_model_path="", fp32_model="", quantized_ops="conv2d,pool2d",
-                output_dir="", runtime="local"):  # fmt: skip
+def sensitivity(c, model="MobileNetV1", data_file="", qat_model_path="", fp32_model="",
+                quantized_ops="conv2d,pool2d,fc", output_dir="", runtime="local"):  # fmt: skip
     """Measure what quantizing each layer alone costs in accuracy."""
     run("sensitivity", flags(model=model, data_file=data_file, qat_model_path=qat_model_path, fp32_model=fp32_model,
                              quantized_ops=quantized_ops, output_dir=output_dir), runtime)  # fmt: skip

@@ -96,6 +96,18 @@ void QuantizeOnline(C&, const Names&, long) {
   throw Error(kMachineError, "--int8_online: this Paddle library cannot quantize online", "Paddle 2.3 or later");
 }
 
+// Nor have those before 2.2 ShareExternalData: there the images are copied.
+template <typename T>
+auto Feed(T& tensor, const float* pixels, const std::vector<int>& shape, int)
+    -> decltype(tensor.ShareExternalData(pixels, shape, paddle_infer::PlaceType::kCPU)) {
+  tensor.ShareExternalData(pixels, shape, paddle_infer::PlaceType::kCPU);
+}
+template <typename T>
+void Feed(T& tensor, const float* pixels, const std::vector<int>& shape, long) {
+  tensor.Reshape(shape);
+  tensor.CopyFromCpu(pixels);
+}
+
 std::string Join(const std::vector<std::string>& names) {
   std::string text;
   for (const std::string& name : names) text += (text.empty() ? "" : ", ") + name;
@@ -217,8 +229,7 @@ double Predictor::ReadAccuracy(int index, const char* name) {
 void Predictor::Run(int images, const float* pixels, const std::int64_t* labels, Output* output) {
   Handles& h = *handles_;
   Try(model_ + ": cannot run the model", [&] {
-    h.image->Reshape({images, 3, height_, width_});
-    h.image->CopyFromCpu(pixels);
+    Feed(*h.image, pixels, {images, 3, height_, width_}, 0);
     if (accuracy_layer_) {
       h.label->Reshape({images, 1});
       h.label->CopyFromCpu(labels);

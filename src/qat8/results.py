@@ -205,6 +205,7 @@ class Peak(_Record):
 
     fp32_flops_per_second_core: float | None = None
     int8_ops_per_second_core: float | None = None
+    bytes_per_second_core: float | None = None  # read from memory
     detail: str = ""  # how it was measured
 
 
@@ -247,6 +248,8 @@ class Results(_Record):
     environment: Environment
     models: dict[str, dict[Precision, Artifact]]
     data: Artifact
+    more_data: dict[str, Artifact] = {}  # model -> its data file, of models that do not take `data`
+    untrained: list[str] = []  # models with random weights
     runs: list[Run]
     comparisons: list[Comparison]
     accuracy: list[SubsetAccuracy]

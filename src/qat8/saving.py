@@ -10,9 +10,23 @@ from qat8.engine import paddle
 def save_model(program, feeds: list[str], fetches: list[str], executor, scope, directory: Path) -> None:
     """Write `program` with its inputs `feeds`, its outputs `fetches` and the parameters in `scope`."""
     block = program.global_block()
+    fetches = [_without_identities(block, name) for name in fetches]
     with paddle.static.scope_guard(scope):
         # clip_extra=False: oneDNN's attributes are "extra" and would be stripped.
         paddle.static.save_inference_model(
             str(directory / "model"), [block.var(n) for n in feeds], [block.var(n) for n in fetches], executor,
             program=program, clip_extra=False,
         )  # fmt: skip
+
+
+def _without_identities(block, name: str) -> str:
+    """The variable behind the `scale` operators of factor 1 that every save_inference_model puts before its outputs.
+
+    A model that is loaded and saved again would have one more each time, and each costs as much as a small layer.
+    """
+    producers = {output: op for op in block.ops for output in op.output_arg_names}
+    op = producers.get(name)
+    while op is not None and op.type == "scale" and op.attr("scale") == 1 and op.attr("bias") == 0:
+        name = op.input("X")[0]
+        op = producers.get(name) if op.output("Out")[0] != name else None
+    return name

@@ -51,6 +51,10 @@ namespace paddle_infer {
 
 using Config = paddle::AnalysisConfig;
 
+// ABI: as in Paddle's paddle_tensor.h; only the values that are passed are named.
+enum class PlaceType { kCPU = 0 };
+enum class DataLayout { kNCHW = 2 };
+
 class Tensor {
  public:
   void Reshape(const std::vector<int>& shape);
@@ -59,6 +63,9 @@ class Tensor {
   void CopyFromCpu(const T* data);
   template <typename T>
   void CopyToCpu(T* data) const;
+  template <typename T>
+  void ShareExternalData(const T* data, const std::vector<int>& shape, PlaceType place,
+                         DataLayout layout = DataLayout::kNCHW);
 
   // The real object (104 bytes) is larger than this declaration, so it must not be freed by the sized form, whose size
   // AddressSanitizer and some allocators look at.

@@ -25,7 +25,8 @@ def test_the_defaults_are_the_tutorials_recommendation_with_its_misspelling_put_
     quantization = config.load().quantization
     assert quantization.weight_quantize_type == "channel_wise_abs_max"
     assert quantization.activation_quantize_type == "moving_average_abs_max"
-    assert quantization.quantize_op_types == ["depthwise_conv2d", "mul", "conv2d", "elementwise_add", "pool2d"]
+    linear, others = ["mul", "matmul_v2"], ["conv2d", "elementwise_add", "pool2d"]
+    assert quantization.quantize_op_types == ["depthwise_conv2d", *linear, *others]
     assert quantization.not_quant_pattern == ["skip_quant"]
 
 

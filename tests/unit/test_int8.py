@@ -100,13 +100,18 @@ def test_conv2d_stands_for_every_name_that_a_convolution_has(names):
     assert passes.op_set(names) == {"conv2d", "depthwise_conv2d", "fused_conv2d", "pool2d"}
 
 
+@pytest.mark.parametrize("name", ["fc", "mul", "matmul_v2"])
+def test_a_linear_layer_has_three_names(name):
+    assert passes.op_set(f"pool2d,{name}") == {"pool2d", "fc"}
+
+
 def test_other_operators_are_taken_as_they_are():
     assert passes.op_set("pool2d,fc") == {"pool2d", "fc"}
 
 
 @pytest.mark.parametrize(
     ("names", "fact"),
-    [("conv2d,mul", "'mul' cannot be quantized"), ("softmax", "'softmax' cannot be quantized"), ("", "is empty"),
+    [("conv2d,relu", "'relu' cannot be quantized"), ("softmax", "'softmax' cannot be quantized"), ("", "is empty"),
      (" , ", "is empty"), ("Conv2D", "'Conv2D' cannot")],
 )  # fmt: skip
 def test_operators_that_the_passes_do_not_take_are_refused_with_those_that_they_do(names, fact):
@@ -136,8 +141,8 @@ def test_a_program_with_activation_scales_is_a_qat_model_and_one_without_is_not(
 
 
 class Op:
-    def __init__(self, kind: str, data_type: str | None = None) -> None:
-        self.type, self._data_type = kind, data_type
+    def __init__(self, kind: str, data_type: str | None = None, inputs: tuple[str, ...] = ()) -> None:
+        self.type, self._data_type, self.input_arg_names = kind, data_type, inputs
 
     def has_attr(self, name: str) -> bool:
         return name == "mkldnn_data_type" and self._data_type is not None
@@ -163,7 +168,7 @@ def test_each_operator_is_counted_as_quantized_fused_or_left_with_its_reason():
     assert (found.convolutions, found.int8_convolutions) == (3, 2)
     assert found.fused == {"batch_norm": 3, "relu": 2}
     assert found.left["fused_conv2d"][0] == 1 and "scale is missing" in found.left["fused_conv2d"][1]
-    assert found.left["matmul_v2"][0] == 1 and "linear layer" in found.left["matmul_v2"][1]
+    assert found.left["matmul_v2"][0] == 1 and "linear layer is `fc`" in found.left["matmul_v2"][1]
     assert found.left["relu"] == (1, "not asked for, or without an INT8 kernel")
     assert found.boundaries == {"quantize": 1, "dequantize": 1}
     assert "feed" not in found.left and "quantize" not in found.left
@@ -178,6 +183,17 @@ def test_a_convolution_that_was_not_asked_for_is_not_called_a_failure():
 def test_an_operator_asked_for_and_left_names_the_missing_scale():
     found = inspection.inspect(BEFORE, program(Op("pool2d")), {"pool2d"})
     assert found.left["pool2d"] == (1, "asked for, but its input has no learned scale")
+
+
+def test_a_linear_layer_that_was_asked_for_and_left_names_what_training_lacked():
+    left = inspection.inspect(BEFORE, program(Op("fc"), Op("matmul_v2")), {"fc"}).left
+    assert "matmul_v2 in quantize_op_types" in left["fc"][1] and "did not become fc" in left["matmul_v2"][1]
+
+
+def test_what_makes_float32_of_a_weight_in_the_file_is_not_called_an_operator_left_in_fp32():
+    unpacking = [Op("cast", inputs=("w@int8",)), Op("elementwise_mul", inputs=("w@levels", "w@step"))]
+    found = inspection.inspect(BEFORE, program(*unpacking, Op("fused_conv2d", "int8", ("x", "w"))), {"conv2d"})
+    assert found.left == {} and found.int8_convolutions == 1
 
 
 def test_the_lines_say_it_in_words():

@@ -65,7 +65,7 @@ def command(plan: Plan, model: str, precision: str, scenario: str, threads: int,
     load = plan.load
     flags = [
         f"--infer_model={artifacts.shown(plan.models[model][precision])}",
-        f"--infer_data={artifacts.shown(plan.data)}",
+        f"--infer_data={artifacts.shown(plan.data_of(model))}",
         f"--scenario={scenario}",
         f"--batch_size={images}",
         f"--num_threads={threads}",

@@ -36,7 +36,11 @@ class Cell:
 
 @dataclass(frozen=True)
 class Plan:
-    """`models` maps a name to its {precision: directory}; few threads take the first of the CPUs `cpus`."""
+    """`models` maps a name to its {precision: directory}; few threads take the first of the CPUs `cpus`.
+
+    `{model}` in `data` stands for the model's name: models of another input have files
+    of their own.
+    """
 
     models: dict[str, dict[str, Path]]
     data: Path
@@ -50,6 +54,7 @@ class Plan:
     quick: bool = False
     load: Load = NO_LOAD
     peers: tuple[str, ...] = ()  # other engines, each a tester of its own models
+    untrained: frozenset[str] = frozenset()  # models with random weights: their speed is real, an accuracy is not
 
     def cells(self) -> list[Cell]:
         testers = [*self.testers, *self.peers]
@@ -68,12 +73,15 @@ class Plan:
             return peers.directory(cell.model, cell.tester, precision)
         return self.models[cell.model][precision]
 
+    def data_of(self, model: str) -> Path:
+        return Path(str(self.data).replace("{model}", model))
+
     def command(self, cell: Cell, precision: str) -> list[str]:
         """The tester's argv but for --json."""
         return [
             *(PEERS if cell.tester in self.peers else TESTERS)[cell.tester],
             f"--infer_model={artifacts.shown(self.directory(cell, precision))}",
-            f"--infer_data={artifacts.shown(self.data)}",
+            f"--infer_data={artifacts.shown(self.data_of(cell.model))}",
             f"--batch_size={cell.batch_size}",
             f"--num_threads={cell.threads}",
             f"--warmup_size={self.warmup}",

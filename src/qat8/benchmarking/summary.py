@@ -35,7 +35,7 @@ def _run(plan: Plan, cell: Cell, precision: str, reps: list[TesterRun]) -> Run:
     return Run(
         model=cell.model, precision=precision, tester=cell.tester, threads=cell.threads, batch_size=cell.batch_size,
         images=reps[0].images, images_per_second=median([r.images_per_second for r in reps]),
-        latency_ms=Latency(**latency), top1=reps[0].top1, top5=reps[0].top5,
+        latency_ms=Latency(**latency), **_tops(plan, cell.model, reps[0]),
         peak_rss_bytes=max(r.peak_rss_bytes for r in reps), repetitions=[r.images_per_second for r in reps],
         threads_alive=max(r.threads_alive for r in reps), threads_busy=max(r.threads_busy for r in reps),
         cpus=reps[0].affinity, init_ms=median([r.init_ms for r in reps]), partial_batch=reps[0].partial_batch,
@@ -51,6 +51,7 @@ def comparisons(plan: Plan, measured: Measured) -> list[Comparison]:
     found = []
     for cell in plan.cells():
         fp32, int8 = (measured[cell, p] for p in PRECISIONS)
+        tops, quantized = (_tops(plan, cell.model, runs[0]) for runs in (fp32, int8))
         speeds = ([run.images_per_second for run in runs] for runs in (int8, fp32))
         ratio = paired_ratios(*speeds)
         record = Comparison(
@@ -61,14 +62,20 @@ def comparisons(plan: Plan, measured: Measured) -> list[Comparison]:
             speedup=ratio.median,
             speedup_min=ratio.min,
             speedup_max=ratio.max,
-            top1_diff=_difference(int8[0].top1, fp32[0].top1),
-            top5_diff=_difference(int8[0].top5, fp32[0].top5),
+            top1_diff=_difference(quantized["top1"], tops["top1"]),
+            top5_diff=_difference(quantized["top5"], tops["top5"]),
             speedup_interval=bootstrap_interval(
                 [b.images_per_second / a.images_per_second for a, b in zip(fp32, int8, strict=True)]
             ),
         )
         found.append(record)
     return found
+
+
+def _tops(plan: Plan, model: str, run: TesterRun) -> dict[str, float | None]:
+    """Of a model with random weights there is no accuracy, whatever its outputs happen to hit."""
+    untrained = model in plan.untrained
+    return {name: None if untrained else getattr(run, name) for name in ("top1", "top5")}
 
 
 def _difference(a: float | None, b: float | None) -> float | None:
@@ -85,8 +92,14 @@ def accuracy(plan: Plan, measured: Measured, labels: np.ndarray, subsets: list[S
         predictions = _predictions(plan, measured, model)
         for subset in subsets:
             rows = slice(subset.start, subset.start + subset.count)
-            found.append(_subset(model, subset, labels[rows], {p: v[rows] for p, v in predictions.items()}))
+            one = _subset(model, subset, labels[rows], {p: v[rows] for p, v in predictions.items()})
+            found.append(_without_accuracy(one) if model in plan.untrained else one)
     return found
+
+
+def _without_accuracy(subset: SubsetAccuracy) -> SubsetAccuracy:
+    nothing = dict.fromkeys(PRECISIONS)
+    return subset.model_copy(update={"top1": nothing, "top1_interval": nothing})
 
 
 def predictions(plan: Plan, measured: Measured) -> dict[tuple[str, str], list[int]]:
@@ -121,6 +134,9 @@ def gates(
     found = []
     for model in plan.models:
         predictions = _predictions(plan, measured, model)
+        if model in plan.untrained:
+            found.append(gate.without_labels(model, max_drop, "its weights are random: there is no accuracy to lose"))
+            continue
         if not independent or len(predictions["fp32"]) != len(labels):
             why = "no labelled images that training has not seen" if not independent else "the model gives no classes"
             found.append(gate.without_labels(model, max_drop, why))

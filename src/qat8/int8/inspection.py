@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from dataclasses import dataclass, field
 
+from qat8.int8.compact import unpacks
 from qat8.int8.passes import CONVOLUTIONS
 from qat8.int8.selection import layer_name
 
@@ -51,7 +52,7 @@ def inspect(before: Counter, program, asked: set[str], left_out: frozenset[str] 
         asked: the types that the passes were told to quantize.
         left_out: names of layers that were left in FP32 for the accuracy's sake (`selection.layer_name`).
     """
-    ops = program.global_block().ops
+    ops = [op for op in program.global_block().ops if not unpacks(op)]
     convolutions = [op for op in ops if op.type in CONVOLUTIONS]
     after = Counter(op.type for op in ops)
     result = Inspection(len(convolutions), sum(map(is_int8, convolutions)))
@@ -74,7 +75,15 @@ def why(op, asked: set[str]) -> str:
     if op.type in CONVOLUTIONS:
         return "asked for, but an activation or filter scale is missing" if op.type in asked else "not asked for"
     if op.type in ("fc", "matmul", "matmul_v2", "mul"):
-        return "not asked for (a linear layer is matmul_v2 in Paddle 2; `mul` in the tutorial's list does not reach it)"
+        return _why_linear(op.type, asked)
     if op.type not in asked:
         return "not asked for, or without an INT8 kernel"
     return "asked for, but its input has no learned scale"
+
+
+def _why_linear(kind: str, asked: set[str]) -> str:
+    if "fc" not in asked:
+        return "not asked for (a linear layer is `fc` in --quantized-ops)"
+    if kind == "fc":
+        return "asked for, but trained without matmul_v2 in quantize_op_types, so its input has no learned scale"
+    return "not a linear layer with a bias, so it did not become fc"

@@ -31,6 +31,8 @@ CONVOLUTIONS = ("conv2d", "depthwise_conv2d", "fused_conv2d")
 # Of what cpu_quantize_placement_pass knows, the types that occur in image classifiers.
 QUANTIZABLE = ("conv2d", "depthwise_conv2d", "pool2d", "elementwise_add", "fc", "matmul", "concat", "reshape2",
                "transpose2")  # fmt: skip
+# What a linear layer is called before the fusions make it fc: `mul` in the tutorial's time, matmul_v2 in Paddle 2.
+_LINEAR = {"mul": "fc", "matmul_v2": "fc"}
 _SCALES = "moving_average_abs_max", "range_abs_max"
 
 
@@ -82,7 +84,7 @@ def op_set(names: str) -> set[str]:
     Raises:
         UsageError: a type that oneDNN's INT8 passes do not take.
     """
-    wanted = {name.strip() for name in names.split(",") if name.strip()}
+    wanted = {_LINEAR.get(name.strip(), name.strip()) for name in names.split(",") if name.strip()}
     if unknown := sorted(wanted - set(QUANTIZABLE)):
         raise UsageError(f"--quantized-ops: {unknown[0]!r} cannot be quantized", f"of {', '.join(QUANTIZABLE)}")
     if not wanted:

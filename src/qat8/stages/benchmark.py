@@ -8,8 +8,22 @@ import os
 import sys
 from pathlib import Path
 
-from qat8 import artifacts, cli, datafile, environment, imaging, peers, processes, results, tracking
-from qat8.benchmarking import cores, gate, inputs, load, load_summary, loads, measure, peer_summary, summary, validity
+import numpy as np
+
+from qat8 import artifacts, cli, datafile, environment, imaging, peers, processes, results
+from qat8.benchmarking import (
+    cores,
+    gate,
+    inputs,
+    load,
+    load_summary,
+    loads,
+    measure,
+    peak,
+    peer_summary,
+    summary,
+    validity,
+)
 from qat8.benchmarking import plan as planning
 from qat8.console import say
 from qat8.errors import DataError, UsageError, VerificationError
@@ -25,7 +39,11 @@ def parser(prog: str) -> cli.Parser:
     p.flag("models", default=registry.DEFAULT, help="models, by comma")
     p.flag("fp32-model", default=None, help="directory of the FP32 model (None: data/models/MODEL/fp32)")
     p.flag("int8-model", default=None, help="directory of the INT8 model (None: data/models/MODEL/int8)")
-    p.flag("data-file", default=str(artifacts.DATA / "dataset" / "embedded" / "val.bin"), help="preprocessed images")
+    p.flag(
+        "data-file",
+        default=str(artifacts.DATA / "dataset" / "embedded" / "val.bin"),
+        help="preprocessed images; {model} stands for the name",
+    )
     p.flag("testers", default=None, help="by comma (None: cpp,python; cpp where more is asked for below)")
     p.flag("peers", default="", help=f"also other engines, by comma: {', '.join(peers.NAMES)}")
     p.flag(
@@ -48,7 +66,6 @@ def parser(prog: str) -> cli.Parser:
     p.flag("sweep", default=False, help="also all splits into instances x cores, and the scaling of one instance")
     p.flag("max-top1-drop", type=float, default=gate.MAX_TOP1_DROP, help="points of top-1 that INT8 may lose; exit 7")
     p.flag("strict", default=False, help="exit 7 when the run is INVALID for any reason")
-    p.flag("mlflow", default=None, metavar="URI", help="also log the run to this MLflow store (docs/trust.md)")
     p.flag("reuse", default=False, help="do nothing when the same was measured before")
     p.flag("output", default=None, help="results file (None: data/results/RUN_ID.json)")
     return p
@@ -58,8 +75,6 @@ def main(argv: list[str], prog: str = "benchmark") -> None:
     args = parser(prog).parse_args(argv)
     if not 0 <= args.min_seconds < float("inf"):
         raise UsageError(f"--min-seconds={args.min_seconds}", "0 or more")
-    if args.mlflow:
-        tracking.require()
     if not 0 <= args.max_top1_drop <= 100:
         raise UsageError(f"--max-top1-drop={args.max_top1_drop}", "points, 0 to 100")
     plan = _plan(args)
@@ -79,9 +94,6 @@ def main(argv: list[str], prog: str = "benchmark") -> None:
     with artifacts.exclusive(RESULTS / "benchmark"):
         loads.remove_leftovers(RESULTS)
         record = _measure(plan, subsets, labels, identity, output, args.max_top1_drop / 100)
-    if args.mlflow:
-        run = tracking.log(record, output or RESULTS / f"{record.run_id}.json", args.mlflow)
-        say(f"MLflow run {run} in {args.mlflow}")
     _enforce(record, args.strict)
 
 
@@ -106,8 +118,15 @@ def _plan(args) -> planning.Plan:
     return planning.Plan(
         models, Path(args.data_file), testers, threads, batches, cpus,
         warmup=args.warmup, quick=args.quick, load=_load(args, cpus, amount["min_seconds"]),
-        peers=tuple(chosen), **amount,
+        peers=tuple(chosen), untrained=_untrained(models), **amount,
     )  # fmt: skip
+
+
+def _untrained(models: dict[str, dict[str, Path]]) -> frozenset[str]:
+    def of(name: str) -> bool:
+        return any((artifacts.read_manifest(path) or {}).get("untrained") for path in models[name].values())
+
+    return frozenset(filter(of, models))
 
 
 def _or(given: str | None, fallback: str) -> str:
@@ -136,23 +155,38 @@ def _read_data(plan: planning.Plan):
     Raises:
         DataError, ModelError: what is to be measured is missing, broken, or does not fit together.
     """
-    with datafile.Reader(plan.data) as reader:
-        header, labels = reader.header, reader.labels.copy()
+    first, *others = plan.models
+    header, labels = _opened(plan.data_of(first))
     for name, directories in plan.models.items():
+        if name in others and (path := plan.data_of(name)) != plan.data_of(first):
+            header, theirs = _opened(path)
+            if not np.array_equal(theirs, labels):
+                raise DataError(
+                    f"{path} has other labels than {plan.data_of(first)}", "the same images for every model"
+                )
         for directory in directories.values():
             artifacts.model_files(directory)
             wanted = artifacts.preprocessing_of(directory)
             if wanted and header.fingerprint and not imaging.same_pixels(wanted, header.fingerprint):
                 raise DataError(
-                    f"{plan.data} was preprocessed otherwise than {name} was trained",
+                    f"{plan.data_of(name)} was preprocessed otherwise than {name} was trained",
                     f"filter {wanted['filter']}, mean {wanted['mean']}, std {wanted['std']}",
                     f"inv preprocess --model={name}",
                 )  # fmt: skip
         for peer in plan.peers:
             peers.require_made_from(name, peer, directories["fp32"])
-    manifest = artifacts.read_manifest(plan.data) or {}
+    manifest = artifacts.read_manifest(plan.data_of(first)) or {}
     whole = {"name": "all", "start": 0, "count": len(labels), "labels": "in the file", "used_in_training": False}
     return [summary.Subset(**s) for s in manifest.get("subsets", [whole])], labels
+
+
+def _opened(path: Path) -> tuple[datafile.Header, np.ndarray]:
+    with datafile.Reader(path) as reader:
+        return reader.header, reader.labels.copy()
+
+
+def _data_files(plan: planning.Plan) -> dict[str, Path]:
+    return {name: plan.data_of(name) for name in plan.models}
 
 
 def _identity(plan: planning.Plan) -> str:
@@ -164,7 +198,9 @@ def _identity(plan: planning.Plan) -> str:
     machine = [environment.cpu()]
     if inside := environment.container():
         machine.append({name: inside[name] for name in ("image_id", "cpus", "nodes", "memory")})
-    return artifacts.fingerprint([files, testers, inputs.checksum(plan.data), plan.settings(), *machine])
+    return artifacts.fingerprint(
+        [files, testers, *map(inputs.checksum, _data_files(plan).values()), plan.settings(), *machine]
+    )
 
 
 def _measured_before(identity: str) -> Path | None:
@@ -193,12 +229,15 @@ def _measure(plan: planning.Plan, subsets, labels, identity: str, output: Path |
     checks += peer_summary.checks(plan, measured)
     checks += load_summary.checks(found, summary.predictions(plan, measured)) + environment.container_checks()
     reasons = results.reasons(checks)
+    data, first = {name: _artifact(path) for name, path in _data_files(plan).items()}, next(iter(plan.models))
     record = results.Results(
         revision=results.REVISION, run_id=run_id, created=created.isoformat(timespec="seconds"), identity=identity,
         quick=plan.quick, runtime=environment.runtime(), command=["inv", "benchmark", *sys.argv[1:]],
-        environment=environment.record(checks, _onednn(logs)),
+        environment=environment.record(checks, _onednn(logs), peak.measure(plan.cpus[0])),
         models={n: {p: _artifact(d) for p, d in ds.items()} for n, ds in plan.models.items()},
-        data=_artifact(plan.data), runs=summary.runs(plan, measured) + load_summary.runs(found),
+        data=next(iter(data.values())), more_data={m: a for m, a in data.items() if a.path != data[first].path},
+        untrained=sorted(plan.untrained),
+        runs=summary.runs(plan, measured) + load_summary.runs(found),
         comparisons=summary.comparisons(plan, measured) + load_summary.comparisons(found),
         peers=peer_summary.comparisons(plan, measured), scenarios=found.scenarios, instances=found.instances,
         accuracy=summary.accuracy(plan, measured, labels, subsets), gates=gates,
@@ -214,7 +253,7 @@ def _measure(plan: planning.Plan, subsets, labels, identity: str, output: Path |
 
 def _checksums(plan: planning.Plan) -> dict[Path, str]:
     testers = [Path(planning.TESTERS[tester][-1]) for tester in plan.testers]
-    paths = [plan.data, *(d for ds in plan.models.values() for d in ds.values()), *testers]
+    paths = [*_data_files(plan).values(), *(d for ds in plan.models.values() for d in ds.values()), *testers]
     paths += [peers.directory(n, peer, p) for n in plan.models for peer in plan.peers for p in planning.PRECISIONS]
     return {path: inputs.checksum(path) for path in paths}
 

@@ -26,7 +26,7 @@ def parser(prog: str) -> cli.Parser:
     p.flag("data-file", default=str(artifacts.DATA / "dataset" / "embedded" / "val.bin"), help="preprocessed images")
     p.flag("qat-model-path", default=None, help="directory of the QAT model")
     p.flag("fp32-model", default=None, help="directory of the FP32 model, which is the reference")
-    p.flag("quantized-ops", default="conv2d,pool2d", help="operator types to quantize, by comma")
+    p.flag("quantized-ops", default="conv2d,pool2d,fc", help="operator types to quantize, by comma")
     p.flag("output-dir", default=None, help="where it goes (None: data/sensitivity/MODEL)")
     return p
 

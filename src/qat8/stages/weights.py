@@ -12,12 +12,14 @@ from pathlib import Path
 
 import numpy as np
 
-from qat8 import artifacts, cli
-from qat8.console import say
+from qat8 import artifacts, cli, datafile, imaging, labels
+from qat8.console import say, step
 from qat8.errors import DataError, ModelError, UsageError
 from qat8.models import registry
 from qat8.packages import NUDITY, members
 
+EMBEDDED = artifacts.DATA / "dataset" / "embedded"
+RANDOM_IMAGES = 48
 WEIGHTS = artifacts.DATA / "weights"
 GRAPH = "nudity/files/retrained_graph.pb"
 GRAPH_SHA256 = "3b90af536f810f5f75e9f6d431bc2e8a3c4fc2ff4f693aa0dd4ae429816f8735"
@@ -40,10 +42,16 @@ def main(argv: list[str]) -> None:
     parser.flag("weights-sha256", default="", help="SHA-256 that --file must have")
     parser.flag("allow-unused", default=False, help="take --file although the model has no use for some of its arrays")
     parser.flag("backbone-only", default=False, help="take all but the last linear layer, which starts at random")
+    parser.flag("random", default=False, help="random weights, for a model that no others can be had for: speed only")
+    parser.flag("data-dir", default=str(EMBEDDED), help="--random: photographs that set ranges; it has train_list.txt")
     parser.flag("output-dir", default=None, help="where they go (None: data/weights/MODEL)")
     args = parser.parse_args(argv)
     model = registry.get(args.model)
     target = Path(args.output_dir or WEIGHTS / model.name)
+    if args.random:
+        if args.file:
+            raise UsageError("--random with --file", "one of the two")
+        return build_random(model, Path(args.data_dir), target)
     if args.file:
         options = Options(args.weights_sha256, args.allow_unused, args.backbone_only)
         return build_from(model, Path(args.file), options, target)
@@ -52,7 +60,8 @@ def main(argv: list[str]) -> None:
     if not model.embedded_weights:
         raise UsageError(
             f"no package with ImageNet weights of {model.name} is known", "MobileNetV1",
-            f"inv weights --model={model.name} --file=FILE with weights of yours (docs/weights.md)",
+            f"inv weights --model={model.name} --file=FILE with weights of yours (docs/weights.md), "
+            "or --random for its speed alone",
         )  # fmt: skip
     build(target)
 
@@ -99,6 +108,25 @@ def build_from(model: registry.Model, file: Path, options: Options, target: Path
             more = {"origin": found.origin, "random_head": options.backbone_only}
             _write(directory, found.state, text, config, {file.name: digest}, **more)
     say(f"weights: {sum(v.size for v in found.state.values()):,} numbers in {artifacts.shown(target)}")
+
+
+def build_random(model: registry.Model, data_dir: Path, target: Path) -> None:
+    """Random weights of a sensible range (`models.random_weights`); no accuracy is told from here on."""
+    entries = labels.read(data_dir, data_dir / "train_list.txt", model.classes)[:RANDOM_IMAGES]
+    inputs = {"images": artifacts.fingerprint([[path.name, label] for path, label in entries])}
+    config = {"model": model.name, "random": True}
+    with artifacts.exclusive(target):
+        if artifacts.up_to_date(target, "weights", config, inputs):
+            say(f"weights are up to date: {artifacts.shown(target)}")
+            return
+        from qat8.models import random_weights
+
+        spec = model.preprocessing
+        with artifacts.atomic_directory(target) as directory, step(f"random weights for {model.name}"):
+            pixels = [datafile.normalise(imaging.preprocess(p, spec), spec.mean, spec.std) for p, _ in entries]
+            state = random_weights.state(model, np.stack(pixels), np.array([label for _, label in entries]))
+            _write(directory, state, f"{model.name}: random, not trained.\n", config, inputs, random=True)
+    say(f"weights: {sum(v.size for v in state.values()):,} random numbers in {artifacts.shown(target)}")
 
 
 def _matched(model: registry.Model, file: Path, options: Options):
