@@ -136,6 +136,8 @@ def test_a_failure_makes_it_invalid_and_stands_on_top():
     assert sentences.verdict(results) == ": INVALID, 1 warning"
     assert sentences.validity(results)[0].startswith("This run is INVALID: 1 of 3 checks failed and 1 warn")
     assert "INVALID: 1 of 3 checks failed: steal (9 %)." in sentences.banners(results)
+    rows = figures.speed_rows(results)
+    assert sentences.headline(results, rows, "MobileNetV1").endswith(" The run is INVALID: not to be quoted.")
 
 
 def test_the_limit_is_explained_only_where_a_peak_was_measured():

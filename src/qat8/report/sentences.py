@@ -9,7 +9,7 @@ from qat8 import tutorial
 from qat8.profiling.record import Profile
 from qat8.report import figures, text
 from qat8.report.figures import SpeedRow, TesterRow
-from qat8.results import Results, SubsetAccuracy
+from qat8.results import Results, SubsetAccuracy, reasons
 
 NOTHING_BELOW = 100  # images; fewer decide not only no half point, but nothing
 
@@ -60,8 +60,8 @@ def banners(results: Results) -> list[str]:
     checks = results.environment.validity
     failed = [check for check in checks if check.word == "INVALID"]
     if failed:
-        reasons = "; ".join(f"{check.check} ({check.detail})" if check.detail else check.check for check in failed)
-        found.append(f"INVALID: {len(failed)} of {text.count(len(checks), 'check')} failed: {reasons}.")
+        why = "; ".join(f"{check.check} ({check.detail})" if check.detail else check.check for check in failed)
+        found.append(f"INVALID: {len(failed)} of {text.count(len(checks), 'check')} failed: {why}.")
     if not checks:
         found.append("Validity unknown: this run recorded no checks of the machine.")
     return found
@@ -118,7 +118,9 @@ def headline(results: Results, rows: list[SpeedRow], model: str) -> str:
     decisive = [subset for subset in figures.subsets(results, model) if figures.decides(subset)]
     if decisive:
         parts.append(_loss_clause(max(decisive, key=lambda subset: subset.images)))
-    return f"{parts[0]}, and {text.listed(parts[1:])}." if parts[1:] else f"{parts[0]}."
+    said = f"{parts[0]}, and {text.listed(parts[1:])}." if parts[1:] else f"{parts[0]}."
+    # A sentence is copied without the banner above it.
+    return f"{said} The run is INVALID: not to be quoted." if reasons(results.environment.validity) else said
 
 
 def _speed_clause(results: Results, row: SpeedRow | None, model: str) -> str:
