@@ -61,14 +61,19 @@ def preprocess(c, local=False, data_dir="", label_list="", output_file="", data_
                             on_missing=on_missing, classes=classes, workers=workers or None), runtime)  # fmt: skip
 
 
-@task(klass=TrainTask, iterable=["set"], help=RUNTIME | {"set": "KEY=VALUE of config.yaml, may be repeated"})
+@task(klass=TrainTask, iterable=["set"], help=RUNTIME | {
+    "set": "KEY=VALUE of config.yaml, may be repeated", "nproc": "processes on this machine that train together",
+    "hosts": "addresses of all machines that do, by comma; start the same command on each",
+    "node_rank": "place of this machine in --hosts", "port": "where they find each other on the first of them",
+})  # fmt: skip
 def train(c, model="MobileNetV1", pretrained_model="", data="imagenet", data_dir="", save_float32_qat_dir="",
-          max_iters="", num_epochs="", batch_size="", config_file="", set=None, strategy="qat", runtime="local",
-          **dotted):  # fmt: skip
+          max_iters="", num_epochs="", batch_size="", config_file="", nproc="", hosts="", node_rank="", port="",
+          set=None, strategy="qat", runtime="local", **dotted):  # fmt: skip
     """Train quantization-aware: FP32 weights -> FP32 model and float32 QAT model."""
     run("train", flags(model=model, pretrained_model=pretrained_model, data=data, data_dir=data_dir,
                        save_float32_qat_dir=save_float32_qat_dir, max_iters=max_iters, num_epochs=num_epochs,
-                       batch_size=batch_size, config_file=config_file, set=set, strategy=strategy)
+                       batch_size=batch_size, config_file=config_file, nproc=nproc, hosts=hosts, node_rank=node_rank,
+                       port=port, set=set, strategy=strategy)
         + [f"--{name}={value}" for name, value in dotted.items() if value is not None], runtime)  # fmt: skip
 
 
@@ -87,6 +92,7 @@ def convert(c, model="MobileNetV1", qat_model_path="", int8_model_save_path="", 
 
 @task(help=RUNTIME | {"threads": "by comma; all: every CPU", "quick": "short; the results say so",
                       "max_top1_drop": "points that INT8 may lose (exit 7)", "strict": "exit 7 when INVALID",
+                      "mlflow": "URI of a store to log the run to",
                       "reuse": "do nothing when the same was measured before", "memory": "limit of the container: 8g",
                       "numa": "NUMA node of the container", "hosts": "names of hosts.toml or Docker contexts",
                       "host_timeout": "seconds after which a silent host is given up",
@@ -97,8 +103,8 @@ def convert(c, model="MobileNetV1", qat_model_path="", int8_model_save_path="", 
 def benchmark(c, models="MobileNetV1", fp32_model="", int8_model="", data_file="", testers="", peers="",
               threads="", batch_sizes="", cpus="", repetitions=5, min_seconds=3.0, warmup=2, quick=False,
               scenario="", target_latency_ms="", duration="", min_queries="", instances="", cores_per_instance="",
-              sweep=False, max_top1_drop="", strict=False, reuse=False, output="", image="", numa="", memory="",
-              hosts="", host_timeout="",
+              sweep=False, max_top1_drop="", strict=False, mlflow="", reuse=False, output="", image="", numa="",
+              memory="", hosts="", host_timeout="",
               runtime="local"):  # fmt: skip
     """Measure FP32 against INT8: models x testers x threads x batch sizes -> one results file."""
     if peers:  # their models, of the same weights
@@ -109,7 +115,7 @@ def benchmark(c, models="MobileNetV1", fp32_model="", int8_model="", data_file="
                            reuse=reuse, output=output, scenario=scenario, target_latency_ms=target_latency_ms,
                            duration=duration, min_queries=min_queries, instances=instances,
                            cores_per_instance=cores_per_instance, sweep=sweep, max_top1_drop=max_top1_drop,
-                           strict=strict),
+                           strict=strict, mlflow=mlflow),
         runtime, image=image, cpus=cpus, numa=numa, memory=memory, hosts=hosts,
         host_timeout=host_timeout)  # fmt: skip
 

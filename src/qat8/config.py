@@ -49,6 +49,23 @@ class Calibration(_Section):
     mean_correction_images: int = Field(ge=0)
 
 
+class Augmentation(_Section):
+    crop: Literal["offset", "random_resized"]
+    min_area: float = Field(gt=0, le=1)
+    mirror: bool
+
+
+class Loader(_Section):
+    workers: int | Literal["auto"]
+
+    @field_validator("workers")
+    @classmethod
+    def _not_negative(cls, value: int | str) -> int | str:
+        if isinstance(value, int) and value < 0:
+            raise ValueError(f"{value} processes; auto, or a number from 0")
+        return value
+
+
 class PiecewiseDecay(_Section):
     milestones: list[int]
     gamma: float = Field(gt=0, le=1)
@@ -67,6 +84,8 @@ class Schedulers(_Section):
 
 class LearningRate(_Section):
     base_lr: float = Field(gt=0)
+    warmup_updates: int = Field(ge=0)
+    schedule: Literal["piecewise", "cosine"]
     schedulers: Schedulers
 
 
@@ -77,12 +96,17 @@ class Distillation(_Section):
 
 class Validation(_Section):
     fraction: float = Field(gt=0, lt=1)
+    label_list: str | None
+    best_by: Literal["divergence", "top1"]
+    patience: int = Field(ge=0)
 
 
 class TrainConfig(_Section):
     quantization: Quantization
     uint8_behind_relu: bool
     calibration: Calibration
+    augmentation: Augmentation
+    loader: Loader
     batch_size: int = Field(ge=1)
     num_epochs: int = Field(ge=0)
     max_iters: int = Field(ge=0)

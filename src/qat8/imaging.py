@@ -104,6 +104,23 @@ def decode(path: Path, spec: Preprocessing) -> Image.Image:
 
 def decode_bytes(content: bytes, path: Path, spec: Preprocessing) -> Image.Image:
     """`decode` of a file that was read already; `path` is what messages call it."""
+    image, size = _rgb(content, path, spec)
+    if size[0] * size[1] > 2 * Image.MAX_IMAGE_PIXELS:  # a sliver, which resizing would make larger than any photograph
+        raise DataError(f"{path}: {image.width} x {image.height} pixels", "a photograph")
+    return image.resize(size, FILTERS[spec.filter])
+
+
+def decode_whole(path: Path, spec: Preprocessing) -> Image.Image:
+    """Open an image in its own size, RGB; in draft mode (`spec.fast`) in one not below that of `decode`.
+
+    Raises:
+        DataError: as `decode`.
+    """
+    return _rgb(read(path), path, spec)[0]
+
+
+def _rgb(content: bytes, path: Path, spec: Preprocessing) -> tuple[Image.Image, tuple[int, int]]:
+    """The image, and the size to which `spec` resizes it."""
     try:
         with Image.open(io.BytesIO(content)) as image:
             _require_photograph(image.size)
@@ -111,14 +128,10 @@ def decode_bytes(content: bytes, path: Path, spec: Preprocessing) -> Image.Image
             if spec.fast:
                 image.draft("RGB", size)  # never below `size`; other formats than JPEG take no notice
             image.load()
-            if image.mode != "RGB":
-                image = image.convert("RGB")
+            return image if image.mode == "RGB" else image.convert("RGB"), size
     except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as e:
         reason = "no format that Pillow knows" if isinstance(e, UnidentifiedImageError) else e
         raise DataError(f"{path}: not a readable image ({reason})", "a complete JPEG or PNG file") from e
-    if size[0] * size[1] > 2 * Image.MAX_IMAGE_PIXELS:  # a sliver, which resizing would make larger than any photograph
-        raise DataError(f"{path}: {image.width} x {image.height} pixels", "a photograph")
-    return image.resize(size, FILTERS[spec.filter])
 
 
 def _require_photograph(size: tuple[int, int]) -> None:

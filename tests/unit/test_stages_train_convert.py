@@ -46,11 +46,11 @@ def test_a_key_of_the_configuration_is_a_flag_in_two_ways(asked, flag, value):
 
 
 def test_the_tutorials_flags_reach_the_configuration(asked, tmp_path):
-    model, settings, _, data_dir, save = asked(
+    model, settings, _, data_dir, save, start = asked(
         "--model=MobileNet-V1", "--data=imagenet", f"--data_dir={tmp_path}", "--save_float32_qat_dir=out",
         "--max_iters=7", "--num_epochs=3", "--batch_size=5", "--set=seed=9",
     )  # fmt: skip
-    assert (model.name, data_dir, save) == ("MobileNetV1", tmp_path, "out")
+    assert (model.name, data_dir, save, start) == ("MobileNetV1", tmp_path, "out", None)
     assert (settings.max_iters, settings.num_epochs, settings.batch_size, settings.seed) == (7, 3, 5, 9)
 
 
@@ -127,10 +127,10 @@ def test_a_directory_in_the_links_place_is_refused_before_the_training(refused, 
 
 
 def test_post_training_quantization_sets_ranges_alone_in_a_place_of_its_own(asked, home, refused, weights):
-    _, settings, _, _, save = asked("--strategy=ptq")
+    _, settings, _, _, save, _ = asked("--strategy=ptq")
     assert (settings.num_epochs, settings.calibration.mean_correction_images) == (0, 0)
     assert str(save).endswith("models/MobileNetV1/ptq")
-    _, settings, _, _, save = asked("--strategy=ptq", "--save-float32-qat-dir=mine", "--calibration.steps=7")
+    _, settings, _, _, save, _ = asked("--strategy=ptq", "--save-float32-qat-dir=mine", "--calibration.steps=7")
     assert (save, settings.calibration.steps) == ("mine", 7)
     refused(
         train.main, 2, ["--strategy=ptq with updates"], f"--pretrained-model={weights}", "--strategy=ptq",

@@ -95,10 +95,10 @@ def test_a_task_without_flags_starts_its_stage_with_flags_that_it_takes(started,
           "output_dir": "o"}),
         ("benchmark --models=X --fp32-model=f --int8-model=i --data-file=d --testers=cpp --threads=1 --batch-sizes=2 "
          "--cpus=0 --repetitions=3 --min-seconds=0.5 --warmup=0 --quick --reuse --output=o "
-         "--max-top1-drop=0 --strict",
+         "--max-top1-drop=0 --strict --mlflow=u",
          {"models": "X", "fp32_model": "f", "int8_model": "i", "data_file": "d", "testers": "cpp", "threads": "1",
           "batch_sizes": "2", "cpus": "0", "repetitions": 3, "min_seconds": 0.5, "warmup": 0, "quick": True,
-          "reuse": True, "output": "o", "max_top1_drop": 0.0, "strict": True}),
+          "reuse": True, "output": "o", "max_top1_drop": 0.0, "strict": True, "mlflow": "u"}),
         ("report --output-dir=d", {"output_dir": "d"}),
         ("profile --model=X --precision=fp32 --batch-size=3 --num-threads=2 --cpus=0 --iterations=4 --data-file=f "
          "--warmup=1 --model-path=m --output-dir=o",

@@ -6,9 +6,11 @@ import itertools
 import numpy as np
 import pytest
 
+from qat8 import config as configuration
 from qat8 import datafile, imaging
 from qat8.errors import DataError
 from qat8.training.images import Images
+from qat8.training.loader import Loader
 
 SPEC = dataclasses.replace(imaging.SYMMETRIC, crop=28)
 
@@ -19,11 +21,12 @@ def data_dir(photographs):
 
 
 def read(data_dir, fraction=0.3, seed=0) -> Images:
-    return Images.read(data_dir, SPEC, fraction, seed, 1000)
+    settings = configuration.load(overrides={"validation.fraction": str(fraction), "seed": str(seed)})
+    return Images.read(data_dir, SPEC, settings, 1000)
 
 
 def batches(images: Images, epoch: int = 0, size: int = 3, first: int = 0) -> list[bytes]:
-    return [x.tobytes() + y.tobytes() for x, y in images.augmented(epoch, size, first)]
+    return [b.images.tobytes() + b.labels.tobytes() for b in Loader(images, size).epoch(epoch, first)]
 
 
 def test_the_two_parts_share_no_image_and_leave_none_out(data_dir):
@@ -63,13 +66,14 @@ def test_a_missing_list_is_named(data_dir):
 
 
 def test_a_batch_is_what_the_network_takes(data_dir):
-    shapes = [(x.shape, x.dtype, y.shape, y.dtype) for x, y in read(data_dir).augmented(0, 3)]
+    made = Loader(read(data_dir), 3).epoch(0)
+    shapes = [(b.images.shape, b.images.dtype, b.labels.shape, b.labels.dtype) for b in made]
     assert shapes == [((n, 3, 28, 28), np.float32, (n, 1), np.int64) for n in (3, 3, 1)]
 
 
 def test_an_epoch_shows_each_training_image_once(data_dir):
     images = read(data_dir)
-    seen = [int(label) for _, y in images.augmented(5, 3) for label in y.ravel()]
+    seen = [int(label) for batch in Loader(images, 3).epoch(5) for label in batch.labels.ravel()]
     assert sorted(seen) == sorted(label for _, label in images.train)
     assert images.steps_per_epoch(3) == 3 and images.steps_per_epoch(7) == 1
 
@@ -95,7 +99,7 @@ def test_crops_and_mirrors_differ_between_epochs_but_show_the_same_photograph(da
         for picture in (whole, whole.transpose(imaging.Image.Transpose.FLIP_LEFT_RIGHT))
         for left, top in itertools.product(range(whole.width - 27), range(whole.height - 27))
     }
-    shown = {next(images.augmented(epoch, 1))[0].tobytes() for epoch in range(20)}
+    shown = {next(Loader(images, 1).epoch(epoch)).images.tobytes() for epoch in range(20)}
     assert len(shown) > 5 and shown <= windows
 
 

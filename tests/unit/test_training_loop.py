@@ -13,6 +13,9 @@ from qat8 import imaging
 from qat8.training import loop
 from qat8.training.checkpoint import Checkpoints, Position
 from qat8.training.images import Images
+from qat8.training.loader import Loader
+from qat8.training.metrics import NoMetrics
+from qat8.training.parallel import Group
 
 SPEC = dataclasses.replace(imaging.SYMMETRIC, crop=8)
 
@@ -36,7 +39,7 @@ class Session:
     """`path`: the value of w after each update; `interrupt_at`: the call during which Ctrl-C comes."""
 
     ranges, update, test, logits, loss, rate = "ranges", "update", "test", "logits", "loss", "rate"
-    persistables = ("w",)
+    persistables, group = ("w",), Group()
 
     def __init__(self, path=(), interrupt_at: int | None = None) -> None:
         self.w, self.path, self.done, self.calls = np.float32(5), path, 0, []
@@ -57,6 +60,9 @@ class Session:
         logits = teacher(feed["image"]) + np.eye(1, 5, dtype=np.float32) * self.w
         return [np.array([0.5]), logits] if program == "update" else [logits]
 
+    def synchronise(self):
+        """One process has nothing to synchronise."""
+
     def get(self, name):
         return np.array(self.w)
 
@@ -69,7 +75,9 @@ class Session:
 
 @pytest.fixture
 def images(photographs):
-    return Images.read(photographs(8, "train"), SPEC, 0.25, 0, 1000)  # 6 to train, 2 to judge
+    return Images.read(
+        photographs(8, "train"), SPEC, configuration.load(overrides={"validation.fraction": "0.25"}), 1000
+    )  # 6 to train, 2 to judge
 
 
 @pytest.fixture
@@ -82,12 +90,14 @@ def train(images, tmp_path, monkeypatch):
             session.w = np.float32(1)
         return 3
 
-    def run(session, correct=correct_means, **settings):
+    def run(session, correct=correct_means, metrics=None, **settings):
         monkeypatch.setattr(loop.calibration, "correct_means", correct)
         chosen = {"batch_size": "2", "num_epochs": "1", "calibration.steps": "2", "checkpoint_seconds": "0", **settings}
         config = configuration.load(overrides=chosen)
         checkpoints = Checkpoints(tmp_path, session)
-        trainer = loop.Trainer(session, images, config, teacher, checkpoints, checkpoints.resume("me"))
+        loader = Loader(images, config.batch_size)
+        position = checkpoints.resume("me")
+        trainer = loop.Trainer(session, loader, config, teacher, checkpoints, position, metrics or NoMetrics())
         return trainer, trainer.run()
 
     return run
@@ -230,3 +240,61 @@ def test_a_position_starts_at_the_start():
     assert dataclasses.asdict(Position("x")) == {
         "fingerprint": "x", "phase": "start", "updates": 0, "best_divergence": 0.0, "best_at": "", "history": [],
     }  # fmt: skip
+
+
+# What is the best, and when it is enough.
+
+
+@pytest.mark.parametrize(("criterion", "kept"), [("divergence", 1), ("top1", 0)])
+def test_the_best_is_by_divergence_or_by_top1_as_asked(train, monkeypatch, criterion, kept):
+    scores = iter([
+        {"divergence": 0.5, "agreement": 1.0, "top1": 0.9, "images": 2},
+        {"divergence": 0.1, "agreement": 1.0, "top1": 0.8, "images": 2},
+        {"divergence": 0.3, "agreement": 1.0, "top1": 0.85, "images": 2},
+    ])  # fmt: skip
+    monkeypatch.setattr(loop.Trainer, "_validate", lambda _: next(scores))
+    trainer, best = train(Session(path=(1, 1, 1)), **{"validation.best_by": criterion})
+    assert best.best_at == trainer.position.history[kept]["at"]
+
+
+def test_equal_top1_is_decided_by_the_divergence(train, monkeypatch):
+    scores = iter([{"divergence": d, "agreement": 1.0, "top1": 0.5, "images": 2} for d in (0.3, 0.2, 0.4)])
+    monkeypatch.setattr(loop.Trainer, "_validate", lambda _: next(scores))
+    trainer, best = train(Session(path=(1, 1, 1)), **{"validation.best_by": "top1"})
+    assert best.best_at == trainer.position.history[1]["at"]
+
+
+WORSE = (0.5,) * 3 + (0.6,) * 3 + (0.7,) * 3 + (0.1,) * 3  # the first epoch is the best of three, the fourth of all
+
+
+@pytest.mark.parametrize(("patience", "epochs"), [("0", 4), ("1", 2), ("2", 3), ("3", 4)])
+def test_so_many_epochs_in_a_row_that_were_not_the_best_end_the_training(train, capsys, patience, epochs):
+    trainer, best = train(Session(WORSE), num_epochs="4", **{"validation.patience": patience})
+    assert trainer.position.updates == epochs * 3 and trainer.position.phase == "done"
+    assert best.best_at == ("epoch 4, 12 updates" if epochs == 4 else "epoch 1, 3 updates")
+    assert ("ended early" in capsys.readouterr().out) == (epochs < 4)
+
+
+def test_a_calibration_that_no_epoch_betters_ends_it_too(train):
+    trainer, best = train(Session((2,) * 12), num_epochs="4", **{"validation.patience": "1"})
+    assert (trainer.position.updates, best.best_at) == (3, "3 BatchNorm means corrected")
+
+
+def test_every_update_and_every_validation_is_written_down_with_its_rate(train):
+    written = []
+
+    class Written:
+        def updated(self, *values):
+            written.append(values[:2])
+            rates.append(values[4])
+
+        def judged(self, update, at, score, best):
+            written.append((at, best))
+
+    rates: list[float] = []
+    trainer = train(Session(path=(0.9, 0.8, 2)), num_epochs="1", metrics=Written())[0]
+    assert written == [
+        ("ranges calibrated", True), ("3 BatchNorm means corrected", True), (1, 1), (2, 1), (3, 1),
+        ("epoch 1, 3 updates", False),
+    ]  # fmt: skip
+    assert rates == [1, 1 / 2, 1 / 3] and trainer.position.updates == 3

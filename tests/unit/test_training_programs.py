@@ -1,44 +1,21 @@
 """Real Paddle programs of a tiny network: what each of them moves, and that training resumes to the same end."""
 
-import dataclasses
+import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
 
+sys.path.insert(0, str(Path(__file__).parents[1] / "data"))
+import tiny_model
+from tiny_model import CLASSES, MODEL, build
+
 from qat8 import config as configuration
-from qat8 import imaging
 from qat8.engine import paddle
-from qat8.models.registry import Model
 from qat8.training import calibration, loop, programs
 from qat8.training.checkpoint import Checkpoints
 from qat8.training.images import Images
-
-SIDE, CLASSES = 8, 4
-SETTINGS = {
-    "batch_size": "4", "num_epochs": "2", "calibration.steps": "3", "calibration.mean_correction_images": "8",
-    "LearningRate.base_lr": "0.01", "checkpoint_seconds": "0",
-}  # fmt: skip
-
-
-def build(classes: int):
-    nn = paddle.nn
-
-    class Tiny(nn.Layer):
-        def __init__(self) -> None:
-            super().__init__()
-            self.features = nn.Sequential(
-                nn.Conv2D(3, 4, 3, bias_attr=False), nn.BatchNorm2D(4), nn.ReLU(),
-                nn.Conv2D(4, 6, 3, bias_attr=False), nn.BatchNorm2D(6), nn.ReLU(),
-            )  # fmt: skip
-            self.pool, self.fc = nn.AdaptiveAvgPool2D(1), nn.Linear(6, classes)
-
-        def forward(self, x):
-            return self.fc(paddle.flatten(self.pool(self.features(x)), 1))
-
-    return Tiny()
-
-
-MODEL = Model("Tiny", build, dataclasses.replace(imaging.SYMMETRIC, crop=SIDE), CLASSES)
+from qat8.training.loader import Loader
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -50,29 +27,18 @@ def static_mode():
 
 @pytest.fixture(scope="module")
 def weights() -> dict[str, np.ndarray]:
-    random = np.random.default_rng(0)
-    session = programs.open_session(MODEL, configuration.load(), 1)
-    state = {name: random.normal(0, 1, shape).astype(np.float32) for name, shape in session.fp32.shapes.items()}
-    return state | {name: np.abs(value) + 0.5 for name, value in state.items() if name.endswith("_variance")}
+    return tiny_model.random_weights()
 
 
 @pytest.fixture
 def opened(weights):
     """`opened(**settings)`: a session with these weights, and its configuration."""
-
-    def make(**settings):
-        config = configuration.load(overrides={**SETTINGS, **settings})
-        with paddle.utils.unique_name.guard():  # the names of a fresh process
-            session = programs.open_session(MODEL, config, 4)
-        programs.load_weights(session, weights)
-        return session, config
-
-    return make
+    return lambda **settings: tiny_model.opened(weights, **settings)
 
 
 @pytest.fixture
 def images(photographs):
-    return Images.read(photographs(10, "train", classes=CLASSES), MODEL.preprocessing, 0.2, 0, CLASSES)
+    return Images.read(photographs(10, "train", classes=CLASSES), MODEL.preprocessing, configuration.load(), CLASSES)
 
 
 def state(session) -> dict[str, np.ndarray]:
@@ -104,7 +70,7 @@ def test_the_fp32_program_computes_what_the_layer_does(opened, weights, images):
 def test_calibration_moves_the_activation_ranges_and_nothing_else(opened, images):
     session, config = opened()
     before = state(session)
-    calibration.ranges(session, images, 3, config.batch_size)
+    calibration.ranges(session, Loader(images, config.batch_size), 3)
     moved = changed(before, state(session))
     assert moved and not moved & of_layers(session)
     assert all(any(word in name for word in ("scale", "state", "accum")) for name in moved), moved
@@ -112,7 +78,7 @@ def test_calibration_moves_the_activation_ranges_and_nothing_else(opened, images
 
 def test_correction_gives_quantized_layers_the_means_that_they_have_in_fp32(opened, images):
     session, config = opened()
-    calibration.ranges(session, images, 20, config.batch_size)
+    calibration.ranges(session, Loader(images, config.batch_size), 20)
     norms = [op for op in session.fp32.program.global_block().ops if op.type == "batch_norm"]
     inputs = [op.input("X")[0] for op in norms]
     batches = [x for x, _ in images.plain(images.train, 8)]
@@ -146,19 +112,18 @@ def test_no_images_correct_no_means(opened, images):
 
 
 def update(session, images, config, count: int = 1) -> None:
-    x, label = next(images.augmented(0, config.batch_size))
-    teacher = np.eye(CLASSES, dtype=np.float32)[label[:, 0]] * 9
+    batch = next(Loader(images, config.batch_size).epoch(0))
+    teacher = np.eye(CLASSES, dtype=np.float32)[batch.labels[:, 0]] * 9
+    feed = {programs.IMAGE: batch.images, programs.LABEL: batch.labels, programs.TEACHER: teacher}
     for done in range(count):
         session.scheduler.step(done)
         session.set(session.rate, session.scheduler())
-        session.run(
-            session.update, {programs.IMAGE: x, programs.LABEL: label, programs.TEACHER: teacher}, [session.loss]
-        )
+        session.run(session.update, feed, [session.loss])
 
 
 def test_an_update_reaches_every_layer_and_leaves_frozen_statistics_alone(opened, images):
     session, config = opened()
-    calibration.ranges(session, images, 3, config.batch_size)
+    calibration.ranges(session, Loader(images, config.batch_size), 3)
     before = state(session)
     update(session, images, config)
     moved = changed(before, state(session))
@@ -177,7 +142,7 @@ def test_the_learning_rate_is_the_schedules(opened, images):
     def step(rate: str, count: int) -> np.ndarray:
         milestones = "LearningRate.schedulers.PiecewiseDecay.milestones"
         session, config = opened(**{"LearningRate.base_lr": rate, milestones: "[1]", "momentum": "0"})
-        calibration.ranges(session, images, 3, config.batch_size)
+        calibration.ranges(session, Loader(images, config.batch_size), 3)
         (name,) = of_layers(session, "fc.bias")
         before = session.get(name)
         update(session, images, config, count)
@@ -194,7 +159,7 @@ def test_fp32_stays_what_it_was_while_qat_learns(opened, images):
     x, _ = next(images.plain(images.train, 4))
     feed, fetch = {programs.IMAGE: x}, [session.fp32.logits]
     (before,) = session.run(session.fp32.program, feed, fetch, session.reference)
-    calibration.ranges(session, images, 3, config.batch_size)
+    calibration.ranges(session, Loader(images, config.batch_size), 3)
     update(session, images, config, 3)
     (after,) = session.run(session.fp32.program, feed, fetch, session.reference)
     assert np.array_equal(before, after)
@@ -226,7 +191,9 @@ def train(opened, images, directory, interrupt_at: int = -1):
         )[0]
 
     checkpoints = Checkpoints(directory, session)
-    trainer = loop.Trainer(session, images, config, teacher, checkpoints, checkpoints.resume("me"))
+    trainer = loop.Trainer(
+        session, Loader(images, config.batch_size), config, teacher, checkpoints, checkpoints.resume("me")
+    )
     return trainer.run(), trainer.position, state(session), session.calls
 
 
@@ -252,7 +219,7 @@ def test_a_saved_qat_model_computes_what_the_test_program_did(opened, images, tm
     from qat8.saving import save_model
 
     session, config = opened()
-    calibration.ranges(session, images, 10, config.batch_size)
+    calibration.ranges(session, Loader(images, config.batch_size), 10)
     x, _ = next(images.plain(images.train, 4))
     (expected,) = session.run(session.test, {programs.IMAGE: x}, [session.logits])
     save_model(

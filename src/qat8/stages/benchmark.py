@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
-from qat8 import artifacts, cli, datafile, environment, imaging, peers, processes, results
+from qat8 import artifacts, cli, datafile, environment, imaging, peers, processes, results, tracking
 from qat8.benchmarking import (
     cores,
     gate,
@@ -66,6 +66,7 @@ def parser(prog: str) -> cli.Parser:
     p.flag("sweep", default=False, help="also all splits into instances x cores, and the scaling of one instance")
     p.flag("max-top1-drop", type=float, default=gate.MAX_TOP1_DROP, help="points of top-1 that INT8 may lose; exit 7")
     p.flag("strict", default=False, help="exit 7 when the run is INVALID for any reason")
+    p.flag("mlflow", default=None, metavar="URI", help="also log the run to this MLflow store (docs/trust.md)")
     p.flag("reuse", default=False, help="do nothing when the same was measured before")
     p.flag("output", default=None, help="results file (None: data/results/RUN_ID.json)")
     return p
@@ -75,6 +76,8 @@ def main(argv: list[str], prog: str = "benchmark") -> None:
     args = parser(prog).parse_args(argv)
     if not 0 <= args.min_seconds < float("inf"):
         raise UsageError(f"--min-seconds={args.min_seconds}", "0 or more")
+    if args.mlflow:
+        tracking.require()
     if not 0 <= args.max_top1_drop <= 100:
         raise UsageError(f"--max-top1-drop={args.max_top1_drop}", "points, 0 to 100")
     plan = _plan(args)
@@ -94,6 +97,9 @@ def main(argv: list[str], prog: str = "benchmark") -> None:
     with artifacts.exclusive(RESULTS / "benchmark"):
         loads.remove_leftovers(RESULTS)
         record = _measure(plan, subsets, labels, identity, output, args.max_top1_drop / 100)
+    if args.mlflow:
+        run = tracking.log(record, output or RESULTS / f"{record.run_id}.json", args.mlflow)
+        say(f"MLflow run {run} in {args.mlflow}")
     _enforce(record, args.strict)
 
 
@@ -124,7 +130,8 @@ def _plan(args) -> planning.Plan:
 
 def _untrained(models: dict[str, dict[str, Path]]) -> frozenset[str]:
     def of(name: str) -> bool:
-        return any((artifacts.read_manifest(path) or {}).get("untrained") for path in models[name].values())
+        manifests = [artifacts.read_manifest(path) or {} for path in models[name].values()]
+        return any(m.get("untrained") or m.get("config", {}).get("untrained") for m in manifests)
 
     return frozenset(filter(of, models))
 

@@ -107,14 +107,14 @@ def build(
             _require_int8(found)
             carried = artifacts.read_manifest(source) or {}
             # Random weights put the two best classes of most photographs level: there a rounding decides.
-            least = 0.0 if carried.get("untrained") else min_agreement
+            least = 0.0 if carried.get("config", {}).get("untrained") else min_agreement
             agreement = _agreement(source, directory, check, least) if check and not limit else None
             artifacts.write_manifest(
                 directory / "manifest.json", "convert", config, inputs, artifacts.outputs_of(directory), kind="int8",
                 model=carried.get("config", {}).get("model"), agreement_with_qat=agreement,
                 preprocessing=artifacts.preprocessing_of(source), operators=found.lines(),
                 left_in_fp32=sorted(left_out), accuracy=accuracy,
-                untrained=bool(carried.get("untrained")),
+                untrained=bool(carried.get("config", {}).get("untrained")),
             )  # fmt: skip
     say(f"INT8 model: {artifacts.shown(target)}")
 

@@ -9,6 +9,7 @@ Correction, section 4.2.1, applied to the mean instead of the bias.
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 
 import numpy as np
@@ -16,15 +17,18 @@ import numpy as np
 from qat8.console import Bar
 from qat8.engine import paddle
 from qat8.training.images import Images
+from qat8.training.loader import Loader
 from qat8.training.programs import IMAGE, Session
 
+_EPOCH = 10**6  # of calibration: no epoch of training shows the same crops
 
-def ranges(session: Session, images: Images, steps: int, batch_size: int) -> None:
+
+def ranges(session: Session, loader: Loader, steps: int) -> None:
     """Run `steps` forward steps of QAT, which move the activation ranges and nothing else."""
-    batches = itertools.chain.from_iterable(images.augmented(epoch, batch_size) for epoch in itertools.count(10**6))
-    with Bar("activation ranges", steps) as bar:
-        for x, _ in itertools.islice(batches, steps):
-            session.run(session.ranges, {IMAGE: x}, [session.logits])
+    with Bar("activation ranges", steps) as bar, contextlib.closing(loader.endless(_EPOCH)) as batches:
+        for batch in itertools.islice(batches, steps):
+            session.run(session.ranges, {IMAGE: batch.images}, [session.logits])
+            session.synchronise()
             bar.advance()
 
 
@@ -39,7 +43,7 @@ def correct_means(session: Session, images: Images, count: int, batch_size: int)
     ]  # fmt: skip
     if not norms or not count:
         return 0
-    batches = [x for x, _ in images.plain(images.train[:count], batch_size)]
+    batches = _part(session, images, count, batch_size)
     wanted, names = _with_means(session.fp32.program, [x for x, _ in norms])
     reference = _average(session, wanted, batches, names, session.reference)
     quantized, names = _with_means(session.test, [x for x, _ in norms])
@@ -61,8 +65,19 @@ def _with_means(program, variables: list[str]):
     return copy, [mean.name for mean in means]
 
 
+def _part(session: Session, images: Images, count: int, batch_size: int) -> list[np.ndarray]:
+    """This process's part of the images, in batches; the first image is taken where there are fewer than processes."""
+    group, entries = session.group, images.train[:count]
+    mine = entries[group.rank :: group.size] or entries[:1]
+    return [x for x, _ in images.plain(mine, batch_size)]
+
+
 def _average(session: Session, program, batches: list[np.ndarray], names: list[str], scope=None) -> list[np.ndarray]:
     # Pruned: what lies behind the fetched means need not run.
     per_batch = [session.run(program, {IMAGE: x}, names, scope, prune=True) for x in batches]
     weights = [len(x) for x in batches]
-    return [np.average([b[i] for b in per_batch], axis=0, weights=weights) for i in range(len(names))]
+    means = [np.average([b[i] for b in per_batch], axis=0, weights=weights) for i in range(len(names))]
+    if session.group.size == 1:
+        return means
+    count = session.group.reduce(np.array([float(sum(weights))]))[0]
+    return [session.group.reduce(mean * sum(weights)) / count for mean in means]

@@ -86,3 +86,22 @@ class Checkpoints:
         for name, value in arrays.items():
             self._session.set(name, value)
         return position
+
+
+class NoCheckpoints:
+    """Of the processes that leave reading and writing to the first one, and follow it."""
+
+    def save(self, position: Position) -> None: ...
+
+    def keep_best(self, position: Position) -> None: ...
+
+    def load_best(self, fingerprint: str) -> Position:
+        return Position(fingerprint)
+
+
+def agreed(position: Position, session: Session) -> Position:
+    """Where the first process stands, in all of them; so with the variables."""
+    if session.group.size == 1:
+        return position
+    session.follow_first()
+    return Position(**json.loads(session.group.text_from_first(json.dumps(dataclasses.asdict(position)))))

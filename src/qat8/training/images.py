@@ -1,78 +1,75 @@
-"""Training images: a list split into two parts, batches that depend on the seed, the epoch and the position alone."""
+"""Training images: the list split into two parts, the order of an epoch, and the held-out part as it is."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
-from qat8 import datafile, imaging, labels
+from qat8 import config, imaging, labels
 from qat8.errors import DataError
+from qat8.training.augmentation import Recipe
 
 Batch = tuple[np.ndarray, np.ndarray]  # float32 [n, 3, H, W], int64 [n, 1]
-_THREADS = 2  # Pillow decodes without the interpreter's lock; training itself keeps the cores busy
+Entry = tuple[Path, int]
 
 
 @dataclass(frozen=True)
 class Images:
     """`train` and `validation` never share an image."""
 
-    train: list[tuple[Path, int]]
-    validation: list[tuple[Path, int]]
-    preprocessing: imaging.Preprocessing
-    seed: int
+    train: list[Entry]
+    validation: list[Entry]
+    recipe: Recipe
 
     @classmethod
-    def read(cls, data_dir: Path, spec: imaging.Preprocessing, fraction: float, seed: int, classes: int) -> Images:
-        """Split data_dir/train_list.txt by the seed.
+    def read(
+        cls, data_dir: Path, spec: imaging.Preprocessing, settings: config.TrainConfig, classes: int
+    ) -> Images:  # fmt: skip
+        """data_dir/train_list.txt, split by the seed; whole, when `validation.label_list` names the other part.
 
         Raises:
-            DataError: no list, a missing image, or too few images for two parts.
+            DataError: no list, a missing image, an image in both lists, or too few images for two parts.
         """
-        entries = labels.read(data_dir, data_dir / "train_list.txt", classes)
-        for path, _ in entries:
-            if not path.is_file():
-                raise DataError(f"{path}: no such image", "every image that train_list.txt names")
-        held = max(1, round(len(entries) * fraction))
+        recipe = Recipe(spec, settings.augmentation, settings.seed)
+        entries = _listed(data_dir, "train_list.txt", classes)
+        if other := settings.validation.label_list:
+            validation = _listed(data_dir, other, classes)
+            if both := {path for path, _ in entries} & {path for path, _ in validation}:
+                raise DataError(f"{min(both)} is in train_list.txt and in {other}", "two lists that share no image")
+            return cls(entries, validation, recipe)
+        held = max(1, round(len(entries) * settings.validation.fraction))
         if len(entries) <= held:
             raise DataError(f"{data_dir}/train_list.txt names {len(entries)} images", "at least 2")
-        order = np.random.default_rng([seed, 0]).permutation(len(entries))
+        order = np.random.default_rng([settings.seed, 0]).permutation(len(entries))
         shuffled = [entries[i] for i in order]
-        return cls(shuffled[held:], shuffled[:held], spec, seed)
+        return cls(shuffled[held:], shuffled[:held], recipe)
 
     def steps_per_epoch(self, batch_size: int) -> int:
         return -(-len(self.train) // batch_size)
 
-    def augmented(self, epoch: int, batch_size: int, first: int = 0) -> Iterator[Batch]:
-        """One epoch's batches from the `first` on: shuffled, random crop of the resized image, random mirror."""
-        order = np.random.default_rng([self.seed, 1, epoch]).permutation(len(self.train))
-        with ThreadPoolExecutor(_THREADS) as pool:
-            for start in range(first * batch_size, len(order), batch_size):
-                chosen = [int(i) for i in order[start : start + batch_size]]
-                images = pool.map(lambda i: self._augment(i, epoch), chosen)
-                yield np.stack(list(images)), _labels([self.train[i] for i in chosen])
+    def order(self, epoch: int) -> np.ndarray:
+        """Places in `train`, each once, int64 [len(train)]."""
+        return np.random.default_rng([self.recipe.seed, 1, epoch]).permutation(len(self.train))
 
-    def _augment(self, index: int, epoch: int) -> np.ndarray:
-        random = np.random.default_rng([self.seed, 2, epoch, index])
-        image = imaging.decode(self.train[index][0], self.preprocessing)
-        side = self.preprocessing.crop
-        left, top = (int(random.integers(0, extent - side + 1)) for extent in image.size)
-        pixels = imaging.crop(image, left, top, side)
-        return self._normalise(pixels[:, :, ::-1] if random.random() < 0.5 else pixels)
-
-    def plain(self, entries: list[tuple[Path, int]], batch_size: int) -> Iterator[Batch]:
+    def plain(self, entries: list[Entry], batch_size: int) -> Iterator[Batch]:
         """Centre crops, in the list's order, as the data file holds them."""
+        spec = self.recipe.preprocessing
         for start in range(0, len(entries), batch_size):
             part = entries[start : start + batch_size]
-            images = [self._normalise(imaging.preprocess(path, self.preprocessing)) for path, _ in part]
-            yield np.stack(images), _labels(part)
-
-    def _normalise(self, pixels: np.ndarray) -> np.ndarray:
-        return datafile.normalise(pixels, self.preprocessing.mean, self.preprocessing.std)
+            images = [self.recipe.normalise(imaging.preprocess(path, spec)) for path, _ in part]
+            yield np.stack(images), column([label for _, label in part])
 
 
-def _labels(entries: list[tuple[Path, int]]) -> np.ndarray:
-    return np.array([label for _, label in entries], np.int64)[:, None]
+def _listed(data_dir: Path, name: str, classes: int) -> list[Entry]:
+    entries = labels.read(data_dir, data_dir / name, classes)
+    for path, _ in entries:
+        if not path.is_file():
+            raise DataError(f"{path}: no such image", f"every image that {name} names")
+    return entries
+
+
+def column(values: list[int]) -> np.ndarray:
+    return np.array(values, np.int64)[:, None]

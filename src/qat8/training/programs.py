@@ -15,6 +15,8 @@ from qat8.config import TrainConfig
 from qat8.engine import paddle
 from qat8.int8 import unsigned
 from qat8.models.registry import Model
+from qat8.training import parallel, schedule
+from qat8.training.parallel import SHARE, Group
 
 IMAGE, LABEL, TEACHER = "image", "label", "teacher"
 
@@ -46,6 +48,9 @@ class Session:
     scheduler: object
     rate: str  # variable of the learning rate
     persistables: dict[str, str] = field(default_factory=dict)  # what a checkpoint holds, see _stable_names
+    group: Group = field(default_factory=Group)
+    averages: list[dict[str, str]] = field(default_factory=list)  # of each activation range: slot -> variable
+    statistics: list[str] = field(default_factory=list)  # BatchNorm's running ones, when training moves them
 
     def run(self, program, feed: dict, fetch: list[str], scope=None, prune: bool = False) -> list[np.ndarray]:
         """Run a program on image float32 [n, 3, H, W]; label and teacher are zeros where the program wants them."""
@@ -53,7 +58,33 @@ class Session:
         if block.has_var(LABEL) and LABEL not in feed:
             n, classes = len(feed[IMAGE]), block.var(self.logits).shape[-1]
             feed = {**feed, LABEL: np.zeros((n, 1), np.int64), TEACHER: np.zeros((n, classes), np.float32)}
+        if block.has_var(SHARE) and SHARE not in feed:
+            feed = {**feed, SHARE: np.ones(1, np.float32)}
         return self.executor.run(program, feed, fetch, scope=scope or self.scope, use_prune=prune)
+
+    def synchronise(self) -> None:
+        """After a step in which each process saw its own images: what the step moved becomes what all of them saw.
+
+        Ranges become those of one process that saw them all: a moving average's sum was r * old + max(own), and the
+        greatest of these is r * old + max(all). BatchNorm's running statistics become the processes' mean.
+        """
+        if self.group.size == 1:
+            return
+        sums = [names.get("OutAccum", names["OutScale"]) for names in self.averages]
+        if sums:
+            greatest = self.group.reduce(np.concatenate([self.get(name).ravel() for name in sums]), "max")
+            for names, name, value in zip(self.averages, sums, greatest, strict=True):
+                self.set(name, value.reshape(1))
+                if "OutState" in names:
+                    self.set(names["OutScale"], self.get(name) / self.get(names["OutState"]))
+        for name in self.statistics:
+            self.set(name, self.group.reduce(self.get(name)) / self.group.size)
+
+    def follow_first(self) -> None:
+        """The first process's variables in all of them."""
+        if self.group.size > 1:
+            for name in sorted(self.persistables):
+                self.set(name, self.group.from_first(self.get(name)))
 
     def get(self, name: str, scope=None) -> np.ndarray:
         return np.array((scope or self.scope).find_var(self.persistables.get(name, name)).get_tensor())
@@ -77,6 +108,17 @@ def build_model(model: Model) -> Built:
     return Built(program, startup, logits.name, names, {key: tuple(value.shape) for key, value in state.items()})
 
 
+def add_learning(built: Built, config: TrainConfig, steps: int):
+    """Put loss, backward pass and optimizer behind the model; the loss's name, the scheduler, the rate's variable."""
+    loss = _add_loss(built, config)
+    if config.batch_norm == "frozen":
+        for op in built.program.global_block().ops:
+            if op.type == "batch_norm":
+                op._set_attr("use_global_stats", True)
+    scheduler, rate = _add_optimizer(built.program, built.startup, loss.name, config, steps)
+    return loss.name, scheduler, rate
+
+
 def _add_loss(built: Built, config: TrainConfig):
     """(1 - w) cross entropy + w T^2 KL(teacher || student) at temperature T (Hinton et al. 2015, section 2)."""
     functional, weight, t = paddle.nn.functional, config.distillation.weight, config.distillation.temperature
@@ -92,14 +134,11 @@ def _add_loss(built: Built, config: TrainConfig):
 
 
 def _add_optimizer(program, startup, loss: str, config: TrainConfig, steps: int):
-    decay = config.LearningRate.schedulers.PiecewiseDecay
-    milestones = decay.milestones or sorted({max(1, round(steps * 0.6)), max(2, round(steps * 0.9))})
-    rates = [config.LearningRate.base_lr * decay.gamma**i for i in range(len(milestones) + 1)]
     with paddle.utils.unique_name.guard("optimizer_"), paddle.static.program_guard(program, startup):
-        scheduler = paddle.optimizer.lr.PiecewiseDecay(milestones, rates)
-        rule = paddle.optimizer.Momentum(scheduler, config.momentum, weight_decay=config.weight_decay or None)
+        rate = schedule.scheduler(config.LearningRate, steps)
+        rule = paddle.optimizer.Momentum(rate, config.momentum, weight_decay=config.weight_decay or None)
         rule.minimize(program.global_block().var(loss))
-    return scheduler, scheduler._var_name
+    return rate, rate._var_name
 
 
 def _quant_aware(program, config: TrainConfig, for_test: bool, scope):
@@ -127,8 +166,9 @@ def convert(session: Session, config: TrainConfig):
     return converted
 
 
-def open_session(model: Model, config: TrainConfig, steps: int) -> Session:
-    """Build everything; the variables are initialised at random until weights are loaded (`load_weights`)."""
+def open_session(model: Model, config: TrainConfig, steps: int, group: Group | None = None) -> Session:
+    """Build everything for `steps` updates; the variables are random until weights are loaded (`load_weights`)."""
+    group = group or Group()
     paddle.enable_static()
     paddle.seed(config.seed)
     executor = paddle.static.Executor(paddle.CPUPlace())
@@ -139,22 +179,32 @@ def open_session(model: Model, config: TrainConfig, steps: int) -> Session:
 
     student = build_model(model)
     test = student.program.clone(for_test=True)
-    loss = _add_loss(student, config)
-    if config.batch_norm == "frozen":
-        for op in student.program.global_block().ops:
-            if op.type == "batch_norm":
-                op._set_attr("use_global_stats", True)
     # Gradients first: quant_aware leads them around its rounding (straight-through), whereas gradients that are asked
     # of a quantized program end at the first fake_quantize operator and leave all layers before it untrained.
-    scheduler, rate = _add_optimizer(student.program, student.startup, loss.name, config, steps)
+    loss, scheduler, rate = add_learning(student, config, steps)
     train = _quant_aware(student.program, config, False, scope)
     ranges = _forward_only(train)
+    if group.size > 1:
+        parallel.add_up_gradients(train)
     test = _quant_aware(test, config, True, scope)
     executor.run(student.startup, scope=scope)
-    update, logits = _compiled(train), student.logits
-    session = Session(executor, scope, reference, fp32, ranges, update, test, logits, loss.name, scheduler, rate)
-    session.persistables = _stable_names(train, test)
+    update, logits = compiled(train), student.logits
+    session = Session(executor, scope, reference, fp32, ranges, update, test, logits, loss, scheduler, rate)
+    session.persistables, session.group = _stable_names(train, test), group
+    session.averages = _averages(train)
+    if config.batch_norm == "train":
+        session.statistics = sorted(v for k, v in student.names.items() if k.endswith(("._mean", "._variance")))
     return session
+
+
+def _averages(program) -> list[dict[str, str]]:
+    """For each activation range, the variables that a step moves by output slot; in the order of the scales' names."""
+    slots = [
+        {s: op.output(s)[0] for s in ("OutScale", "OutAccum", "OutState") if s in op.output_names and op.output(s)}
+        for op in program.global_block().ops
+        if "OutAccum" in op.output_names or "range_abs_max" in op.type
+    ]
+    return sorted(slots, key=lambda names: names["OutScale"])
 
 
 def _stable_names(*programs) -> dict[str, str]:
@@ -184,7 +234,7 @@ def _forward_only(program):
     return copy
 
 
-def _compiled(program):
+def compiled(program):
     strategy = paddle.static.BuildStrategy()
     # Both rewrite the program behind quantization's back (tutorial, section 2).
     strategy.fuse_all_reduce_ops = False
