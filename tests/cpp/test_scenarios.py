@@ -55,6 +55,11 @@ def scenario(commands, models, data, tmp_path):
 
 
 @pytest.fixture(scope="module")
+def two_ms(preload) -> dict[str, str]:
+    return preload(TWO_MS)
+
+
+@pytest.fixture(scope="module")
 def simulate(build):
     def run(*words) -> list[str]:
         done = subprocess.run([build / "simulate", *map(str, words)], capture_output=True, text=True, check=True)
@@ -146,8 +151,8 @@ def test_few_queries_make_a_search_that_goes_on_below_what_was_not_confirmed(sim
 # The scenarios.
 
 
-def test_server_finds_the_rate_of_a_model_whose_service_time_is_known(scenario, preload):
-    run, queries, lines = scenario("server", env=preload(TWO_MS), target_latency_ms=8, duration=1, min_queries=20_000)
+def test_server_finds_the_rate_of_a_model_whose_service_time_is_known(scenario, two_ms):
+    run, queries, lines = scenario("server", env=two_ms, target_latency_ms=8, duration=1, min_queries=20_000)
     assert run.server.service_ms.max == pytest.approx(SERVICE_MS, rel=0.001)
     assert run.server.rate == pytest.approx(md1_rate(SERVICE_MS, 8), rel=0.05)
     assert (run.server.confirmed, run.threads_alive > 0) == (True, True)
@@ -169,13 +174,15 @@ def check_probes(run) -> None:
     assert run.server.rate in met
 
 
-def test_server_latencies_count_from_the_scheduled_arrival_and_queries_wait_their_turn(scenario):
-    run, queries, _ = scenario("server", target_latency_ms=5, min_queries=300)
+def test_server_latencies_count_from_the_scheduled_arrival_and_queries_wait_their_turn(scenario, two_ms):
+    run, queries, _ = scenario("server", env=two_ms, target_latency_ms=8, min_queries=2000)
     assert (queries.start_ns >= queries.arrival_ns).all() and (queries.end_ns > queries.start_ns).all()
     assert (queries.start_ns[1:] >= queries.end_ns[:-1]).all(), "one at a time, first come, first served"
     assert (np.diff(queries.arrival_ns) >= 0).all()
     gaps = np.diff(queries.arrival_ns) / 1e9
-    assert gaps.mean() == pytest.approx(1 / run.server.rate, rel=0.35)
+    assert gaps.mean() == pytest.approx(1 / run.server.rate, rel=0.12)
+    free = np.maximum(queries.arrival_ns[1:], queries.end_ns[:-1])  # arrived, and the one before is done
+    assert (queries.start_ns[1:] - free).max() < 100_000 and (queries.waits_us > 0).any()
 
 
 def test_server_without_a_rate_says_so_and_measures_nothing(scenario):
