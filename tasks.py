@@ -220,6 +220,12 @@ def k8s_manifest(c, image, cpus=4, memory="8Gi", claim="qat8-data", models="Mobi
     run("k8s_manifest", flags(image=image, cpus=cpus, memory=memory, claim=claim, models=models, output=output))
 
 
+@task(name="preprocess", help={"rounds": "times that every image is preprocessed in every way", "output": "JSON file"})
+def speed_preprocess(c, data_dir="", label_list="", model="MobileNetV1", rounds=5, output=""):
+    """Measure preprocessing on one core against a plain Pillow loop and torchvision."""
+    run("preprocess_speed", flags(data_dir=data_dir, label_list=label_list, model=model, rounds=rounds, output=output))
+
+
 @task(name="containers", help={"all": "those of tasks that still run, or ran on other machines, too"})
 def clean_containers(c, all=False):
     """Remove the containers that killed runs left."""
@@ -242,4 +248,5 @@ namespace = Collection(dataset, weights, preprocess, train, convert, peers, benc
                        profile, sensitivity, doctor, schema, demo, shell)  # fmt: skip
 namespace.add_collection(Collection("build", build_tester, build_image, build_peers, compare_images))
 namespace.add_collection(Collection("k8s", k8s_manifest))
+namespace.add_collection(Collection("speed", speed_preprocess))
 namespace.add_collection(Collection("clean", clean_containers))
