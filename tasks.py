@@ -51,13 +51,15 @@ def weights(c, model="MobileNetV1", file="", weights_sha256="", allow_unused=Fal
 
 @task(help=RUNTIME | {"local": "the images are yours, in --data-dir", "format": "qat8 or raw (the tutorial's layout)",
                       "on_missing": "stop or skip", "dtype": "float32 or uint8",
-                      "fast": "JPEG draft mode: other pixels, fingerprinted"})  # fmt: skip
+                      "fast": "JPEG draft mode: other pixels, fingerprinted",
+                      "scheduler": "HOST:PORT of a Dask scheduler"})  # fmt: skip
 def preprocess(c, local=False, data_dir="", label_list="", output_file="", data_dim=224, model="MobileNetV1",
                normalisation="", format="qat8", dtype="float32", on_missing="stop", classes=1000, workers=0, fast=False,
-               runtime="local"):  # fmt: skip
+               scheduler="", runtime="local"):  # fmt: skip
     """Turn photographs into the binary data file; without --local the embedded data set's."""
-    run("preprocess", flags(fast=fast, local=local, data_dir=data_dir, label_list=label_list, output_file=output_file,
-                            data_dim=data_dim, model=model, normalisation=normalisation, format=format, dtype=dtype,
+    run("preprocess", flags(fast=fast, scheduler=scheduler, local=local, data_dir=data_dir, label_list=label_list,
+                            output_file=output_file, data_dim=data_dim, model=model, normalisation=normalisation,
+                            format=format, dtype=dtype,
                             on_missing=on_missing, classes=classes, workers=workers or None), runtime)  # fmt: skip
 
 

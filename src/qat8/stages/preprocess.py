@@ -17,7 +17,7 @@ from qat8 import artifacts, cli, datafile, imaging
 from qat8.console import Bar, say, step
 from qat8.errors import DataError, MachineError, UsageError
 from qat8.models import registry
-from qat8.preprocessing import listing, pools
+from qat8.preprocessing import cluster, listing, pools
 from qat8.preprocessing.partial import Partial
 from qat8.preprocessing.work import Target
 
@@ -37,6 +37,7 @@ class Request:
     on_missing: str = "stop"
     classes: int = 1000
     workers: int = 1
+    scheduler: str | None = None
 
 
 def parser(prog: str, fetches: bool = False) -> cli.Parser:
@@ -56,6 +57,7 @@ def parser(prog: str, fetches: bool = False) -> cli.Parser:
     if fetches:
         p.flag("archive", default=None, help="your ILSVRC2012_img_val.tar (None: it is fetched)")
         p.flag("url", default=None, help="fetch the archive from here; size and MD5 must be the same")
+    p.flag("scheduler", default=None, help="HOST:PORT of a Dask scheduler: its workers decode (docs/scale.md)")
     p.flag("workers", type=cli.positive_int, default=len(os.sched_getaffinity(0)), help="processes that decode")
     return p
 
@@ -91,7 +93,16 @@ def _request(args, spec: imaging.Preprocessing) -> Request:
         label_list = data_dir / label_list
     output = Path(args.output_file or (data_dir / "val.bin" if embedded else "data.bin"))
     return Request(
-        data_dir, label_list, output, spec, args.format, args.dtype, args.on_missing, args.classes, args.workers
+        data_dir,
+        label_list,
+        output,
+        spec,
+        args.format,
+        args.dtype,
+        args.on_missing,
+        args.classes,
+        args.workers,
+        args.scheduler,
     )
 
 
@@ -167,6 +178,8 @@ def _fill(request: Request, images: listing.Listing, missing: list[Path], partia
 
 
 def _work(request: Request, todo: Iterator[listing.Chunk], target: Target):
+    if request.scheduler:
+        return cluster.cluster(todo, target, request.scheduler)
     if request.workers == 1 or target.header.count <= listing.CHUNK:
         return pools.serial(todo, target)
     return pools.processes(todo, target, request.workers)
