@@ -65,6 +65,8 @@ lock: setup ## resolve and hash the requirements anew
 	  --custom-compile-command "make lock" --upgrade --output-file requirements-dev.txt requirements-dev.in
 	@.venv/bin/uv pip compile --quiet --generate-hashes --no-emit-index-url --python-version 3.11 \
 	  --custom-compile-command "make lock" --upgrade --output-file requirements-mlflow.txt requirements-mlflow.in
+	@.venv/bin/uv pip compile --quiet --generate-hashes --no-emit-index-url --python-version 3.11 \
+	  --custom-compile-command "make lock" --upgrade --output-file requirements-dask.txt requirements-dask.in
 
 clean: ## remove what was built and made, but not the environment and the downloads
 	@rm -rf tester/build data/models data/reports data/dataset data/weights

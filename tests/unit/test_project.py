@@ -47,7 +47,7 @@ def test_the_list_of_files_is_the_project():
 
 
 def test_every_requirement_is_pinned_with_hashes():
-    for name in ("requirements.txt", "requirements-dev.txt", "requirements-mlflow.txt"):
+    for name in ("requirements.txt", "requirements-dev.txt", "requirements-mlflow.txt", "requirements-dask.txt"):
         entries = re.split(r"\n(?=\S)", (REPO / name).read_text())
         pins = [e for e in entries if not e.startswith(("#", " ", "-c", "\n")) and e.strip()]
         assert pins, name
