@@ -92,6 +92,12 @@ def convert(c, model="MobileNetV1", qat_model_path="", int8_model_save_path="", 
                          max_drop=max_drop, fp32_model=fp32_model, strategy=strategy), runtime)  # fmt: skip
 
 
+@task(help=RUNTIME)
+def export(c, model="MobileNetV1", fp32_model="", int8_model="", runtime="local"):
+    """Write the FP32 and the INT8 model as files of our own engine, with INT8 weights."""
+    run("export", flags(model=model, fp32_model=fp32_model, int8_model=int8_model), runtime)
+
+
 @task(help=RUNTIME | {"threads": "by comma; all: every CPU", "quick": "short; the results say so",
                       "max_top1_drop": "points that INT8 may lose (exit 7)", "strict": "exit 7 when INVALID",
                       "mlflow": "URI of a store to log the run to",
@@ -246,7 +252,7 @@ def demo(c, runtime="local"):
         run(stage, argv, runtime)
 
 
-namespace = Collection(dataset, weights, preprocess, train, convert, peers, benchmark, report, compare, history,
+namespace = Collection(dataset, weights, preprocess, train, convert, export, peers, benchmark, report, compare, history,
                        profile, sensitivity, doctor, schema, demo, shell)  # fmt: skip
 namespace.add_collection(Collection("build", build_tester, build_image, build_peers, compare_images))
 namespace.add_collection(Collection("k8s", k8s_manifest))

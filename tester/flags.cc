@@ -101,6 +101,8 @@ const std::vector<Spec>& Specs() {
                "after the file go on over its full batches, for speed alone, until this much time was measured"),
       IntFlag("data_dim", &Flags::data_dim, 1, 4096, "side of the images in a file of the raw layout"),
       BoolFlag("int8_online", &Flags::int8_online, "INT8 from the QAT float model: let the predictor quantize it"),
+      IntFlag("micro_batch", &Flags::micro_batch, 0, INT_MAX,
+              "engine_tester: images that go through the network at a time; 0: the fastest, measured at loading"),
       ScenarioFlag("single-stream, offline or server: speed alone, as MLPerf inference defines them"),
       TimeFlag("duration", &Flags::duration, "seconds", "of a scenario, in server of each probe: at least so long"),
       IntFlag("min_queries", &Flags::min_queries, 0, INT_MAX,

@@ -17,6 +17,7 @@ struct Flags {
   double min_seconds = 0;
   int data_dim = 224;
   bool int8_online = false;
+  int micro_batch = 0;
   std::string scenario;  // "", single-stream, offline, server
   double duration = 10;
   int min_queries = 0;  // never 0 after ParseFlags

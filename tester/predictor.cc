@@ -116,7 +116,9 @@ std::string Join(const std::vector<std::string>& names) {
 
 }  // namespace
 
-std::string CheckPaddleVersion() {
+const char kTesterName[] = "cpp";
+
+std::string CheckLibraryVersion() {
   const std::string text = paddle_infer::GetVersion();  // "version: 2.6.2\ncommit: ...\nbranch: ...\n"
   const std::string key = "version: ";
   const std::size_t start = text.rfind(key, 0) == 0 ? key.size() : 0;
@@ -144,7 +146,8 @@ Predictor::Predictor(const Flags& flags, int height, int width)
       height_(height),
       width_(width),
       handles_(new Handles) {
-  CheckPaddleVersion();
+  CheckLibraryVersion();
+  if (flags.micro_batch != 0) throw Error(kUsageError, "--micro_batch is of engine_tester alone");
   Try(model_ + ": cannot load the model", [&] { Load(flags); });
 }
 

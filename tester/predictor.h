@@ -1,4 +1,5 @@
-// A Paddle predictor for image classification on oneDNN: one setting for FP32 and INT8 alike.
+// A predictor for image classification on oneDNN: one setting for FP32 and INT8 alike. There are two of them, of which a
+// program is linked with one: Paddle's (predictor.cc) and our own engine's (engine/engine_predictor.cc).
 #pragma once
 
 #include <cstdint>
@@ -8,9 +9,12 @@
 
 #include "flags.h"
 
-// Version of the Paddle library that this program runs with. Throws if it was built against the wheel and this is not
-// the version that wheel_abi/ describes.
-std::string CheckPaddleVersion();
+// Which of the two it is, as the results name it: "cpp" or "engine".
+extern const char kTesterName[];
+
+// Version of the library that this program runs with, Paddle or oneDNN. Throws if it is not one that our declarations of
+// it describe.
+std::string CheckLibraryVersion();
 
 // What one batch gives: scores of each class, or the model's own accuracy.
 struct Output {

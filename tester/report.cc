@@ -4,6 +4,7 @@
 
 #include "errors.h"
 #include "json_writer.h"
+#include "predictor.h"
 #include "statistics.h"
 
 // The first seven lines are worded as those of the tutorial's tester; what follows is ours.
@@ -40,7 +41,7 @@ std::string ReportJson(const Flags& flags, const Setting& setting, const Measure
   latency.Real("mean", s.mean).Real("p50", s.p50).Real("p90", s.p90).Real("p99", s.p99);
   latency.Real("min", s.min).Real("max", s.max);
   partial.Integer("images", static_cast<long long>(m.partial_images)).Real("latency_ms", m.partial_ms);
-  json.Integer("schema", 1).Text("tester", "cpp").Text("paddle_version", setting.paddle_version);
+  json.Integer("schema", 1).Text("tester", kTesterName).Text("paddle_version", setting.paddle_version);
   json.Text("infer_model", flags.infer_model).Text("infer_data", flags.infer_data);
   json.Raw("fingerprint", setting.fingerprint.empty() ? "null" : setting.fingerprint);
   json.Integer("batch_size", flags.batch_size).Integer("num_threads", flags.num_threads);

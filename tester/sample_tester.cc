@@ -35,7 +35,7 @@ void Main(const Flags& flags) {
   Profiler profiler(flags.use_profile);
   DataFile data(flags.infer_data, flags.data_dim);
   setting.fingerprint = data.fingerprint();
-  setting.paddle_version = CheckPaddleVersion();
+  setting.paddle_version = CheckLibraryVersion();
 
   profiler.Start();
   const auto start = std::chrono::steady_clock::now();

@@ -4,6 +4,7 @@
 
 #include "errors.h"
 #include "json_writer.h"
+#include "predictor.h"
 
 namespace {
 
@@ -79,7 +80,7 @@ void PrintScenario(const Flags& flags, const ScenarioRun& run) {
 std::string ScenarioJson(const Flags& flags, const Setting& setting, const ScenarioRun& run) {
   const bool any = !run.queries.empty();
   JsonObject json(",\n ");
-  json.Integer("schema", 1).Text("tester", "cpp").Text("scenario", flags.scenario);
+  json.Integer("schema", 1).Text("tester", kTesterName).Text("scenario", flags.scenario);
   json.Text("paddle_version", setting.paddle_version);
   json.Text("infer_model", flags.infer_model).Text("infer_data", flags.infer_data);
   json.Raw("fingerprint", setting.fingerprint.empty() ? "null" : setting.fingerprint);

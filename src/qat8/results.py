@@ -232,6 +232,7 @@ class Artifact(_Record):
     path: str
     sha256: str
     manifest: dict | None = None
+    bytes: int | None = None  # of a model: program and parameters together
 
 
 class Results(_Record):
@@ -247,6 +248,7 @@ class Results(_Record):
     command: list[str]
     environment: Environment
     models: dict[str, dict[Precision, Artifact]]
+    engine_files: dict[str, dict[Precision, Artifact]] = {}  # the models' form for our own engine, where it ran
     data: Artifact
     more_data: dict[str, Artifact] = {}  # model -> its data file, of models that do not take `data`
     untrained: list[str] = []  # models with random weights

@@ -83,6 +83,7 @@ def data(tmp_path_factory) -> dict[str, Path]:
 def commands(build) -> dict[str, list[str]]:
     return {
         "cpp": [str(build / "sample_tester")],
+        "engine": [str(build / "engine_tester")],
         "cpp_profiler": [str(build / "sample_tester_profiler")],
         "python": [sys.executable, str(TESTER / "sample_tester.py")],
     }

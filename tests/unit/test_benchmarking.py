@@ -73,7 +73,7 @@ def test_more_threads_than_cpus_would_measure_waiting_and_are_refused():
 
 
 def test_an_unknown_tester_is_refused_with_the_known_ones():
-    with pytest.raises(UsageError, match="unknown tester 'java'; expected of cpp, python"):
+    with pytest.raises(UsageError, match="unknown tester 'java'; expected of cpp, engine, python"):
         plan.require_testers(["python", "java"])
 
 

@@ -7,13 +7,15 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 
-from qat8 import artifacts, peers
+from qat8 import artifacts, export, peers
 from qat8.benchmarking.load import NO_LOAD, Load
 from qat8.errors import MachineError, UsageError
 
 TESTER_DIR = artifacts.REPOSITORY / "tester"
+ENGINE = export.TESTER
 TESTERS = {
     "cpp": [str(TESTER_DIR / "build" / "sample_tester")],
+    ENGINE: [str(TESTER_DIR / "build" / "engine_tester")],
     "python": [sys.executable, str(TESTER_DIR / "sample_tester.py")],
 }
 PEERS = {name: [str(peers.PYTHON), str(TESTER_DIR / "peer_tester.py"), name] for name in peers.NAMES}
@@ -71,10 +73,17 @@ class Plan:
         """The model that this cell's tester takes."""
         if cell.tester in self.peers:
             return peers.directory(cell.model, cell.tester, precision)
+        if cell.tester == ENGINE:
+            return export.engine_file(self.models[cell.model][precision], precision)
         return self.models[cell.model][precision]
 
     def data_of(self, model: str) -> Path:
         return Path(str(self.data).replace("{model}", model))
+
+    def engine_files(self) -> dict[str, dict[str, Path]]:
+        """The engine's form of each model, by model and precision; none where the engine is not measured."""
+        models = self.models if ENGINE in self.testers else {}
+        return {n: {p: export.engine_file(d, p) for p, d in ds.items()} for n, ds in models.items()}
 
     def command(self, cell: Cell, precision: str) -> list[str]:
         """The tester's argv but for --json."""
@@ -118,6 +127,6 @@ def require_testers(names: list[str]) -> None:
     for name in names:
         if name not in TESTERS:
             raise UsageError(f"unknown tester {name!r}", f"of {', '.join(TESTERS)}")
-    program = Path(TESTERS["cpp"][0])
-    if "cpp" in names and not program.is_file():
-        raise MachineError(f"{artifacts.shown(program)} is not built", next_step="inv build.tester")
+    for program in (Path(TESTERS[name][0]) for name in names if name != "python"):
+        if not program.is_file():
+            raise MachineError(f"{artifacts.shown(program)} is not built", next_step="inv build.tester")

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
-from qat8 import artifacts, cli, datafile, environment, imaging, peers, processes, results, tracking
+from qat8 import artifacts, cli, datafile, environment, export, imaging, peers, processes, results, tracking
 from qat8.benchmarking import (
     cores,
     gate,
@@ -180,6 +180,8 @@ def _read_data(plan: planning.Plan):
                     f"filter {wanted['filter']}, mean {wanted['mean']}, std {wanted['std']}",
                     f"inv preprocess --model={name}",
                 )  # fmt: skip
+        for precision in plan.engine_files().get(name, {}):
+            export.require_made_from(directories[precision], precision)
         for peer in plan.peers:
             peers.require_made_from(name, peer, directories["fp32"])
     manifest = artifacts.read_manifest(plan.data_of(first)) or {}
@@ -202,6 +204,7 @@ def _identity(plan: planning.Plan) -> str:
     testers = {t: inputs.checksum(Path(planning.TESTERS[t][-1])) for t in plan.testers}
     for n, peer, p in itertools.product(plan.models, plan.peers, planning.PRECISIONS):
         files[f"{n}/{peer}/{p}"] = inputs.checksum(peers.directory(n, peer, p))
+    files |= {f"{n}/engine/{p}": inputs.checksum(f) for n, fs in plan.engine_files().items() for p, f in fs.items()}
     machine = [environment.cpu()]
     if inside := environment.container():
         machine.append({name: inside[name] for name in ("image_id", "cpus", "nodes", "memory")})
@@ -242,6 +245,7 @@ def _measure(plan: planning.Plan, subsets, labels, identity: str, output: Path |
         quick=plan.quick, runtime=environment.runtime(), command=["inv", "benchmark", *sys.argv[1:]],
         environment=environment.record(checks, _onednn(logs), peak.measure(plan.cpus[0])),
         models={n: {p: _artifact(d) for p, d in ds.items()} for n, ds in plan.models.items()},
+        engine_files={n: {p: _artifact(f) for p, f in fs.items()} for n, fs in plan.engine_files().items()},
         data=next(iter(data.values())), more_data={m: a for m, a in data.items() if a.path != data[first].path},
         untrained=sorted(plan.untrained),
         runs=summary.runs(plan, measured) + load_summary.runs(found),
@@ -262,6 +266,7 @@ def _checksums(plan: planning.Plan) -> dict[Path, str]:
     testers = [Path(planning.TESTERS[tester][-1]) for tester in plan.testers]
     paths = [*_data_files(plan).values(), *(d for ds in plan.models.values() for d in ds.values()), *testers]
     paths += [peers.directory(n, peer, p) for n in plan.models for peer in plan.peers for p in planning.PRECISIONS]
+    paths += [file for files in plan.engine_files().values() for file in files.values()]
     return {path: inputs.checksum(path) for path in paths}
 
 
@@ -293,7 +298,8 @@ def _enforce(record: results.Results, strict: bool) -> None:
 
 def _artifact(path: Path) -> results.Artifact:
     manifest = artifacts.read_manifest(path)
-    return results.Artifact(path=artifacts.shown(path), sha256=inputs.checksum(path), manifest=manifest)
+    size = sum(f.stat().st_size for f in ([path] if path.is_file() else artifacts.model_files(path)))
+    return results.Artifact(path=artifacts.shown(path), sha256=inputs.checksum(path), manifest=manifest, bytes=size)
 
 
 if __name__ == "__main__":

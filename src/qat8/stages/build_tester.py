@@ -31,6 +31,8 @@ def main(argv: list[str]) -> None:
         _run("cmake", ["cmake", "-S", str(SOURCE), "-B", str(build), *options])
         _run("make", ["cmake", "--build", str(build), "--parallel", str(len(os.sched_getaffinity(0)))])
     say(f"C++ tester: {artifacts.shown(build / 'sample_tester')}")
+    if (build / "engine_tester").is_file():
+        say(f"the same on our own engine: {artifacts.shown(build / 'engine_tester')}")
 
 
 def _run(what: str, command: list[str]) -> None:

@@ -1,0 +1,79 @@
+#include "executor.h"
+
+#include <algorithm>
+#include <chrono>
+#include <vector>
+
+namespace {
+
+constexpr std::size_t kCandidates[] = {1, 2, 4, 8, 16};
+constexpr double kSeconds = 0.03;  // of measuring a candidate, but at least two runs
+constexpr double kHopeless = 1.05;  // slower than the best by so much, twice: larger ones are not tried
+
+double Now() {
+  return std::chrono::duration<double>(std::chrono::steady_clock::now().time_since_epoch()).count();
+}
+
+}  // namespace
+
+Executor::Executor(const std::string& path, int batch, int micro_batch) : file_(path), weights_(file_, cpu_) {
+  micro_batch_ = static_cast<std::size_t>(micro_batch);
+  if (micro_batch == 0) Choose(static_cast<std::size_t>(batch));
+  micro_batch_ = std::min(micro_batch_, static_cast<std::size_t>(batch));
+  NetworkFor(micro_batch_);
+}
+
+Network& Executor::NetworkFor(std::size_t batch) {
+  std::unique_ptr<Network>& network = networks_[batch];
+  if (!network) network = std::make_unique<Network>(file_, &weights_, cpu_, batch);
+  return *network;
+}
+
+void Executor::Choose(std::size_t batch) {
+  micro_batch_ = batch;
+  if (batch == 1) return;
+  std::vector<std::size_t> sizes;
+  for (std::size_t size : kCandidates) {
+    if (size < batch) sizes.push_back(size);
+  }
+  sizes.push_back(batch);
+  const std::vector<float> pixels(batch * file_.input().elements(), 0.5f);
+  std::vector<float> scores(batch * file_.classes());
+  double best = 0;
+  int hopeless = 0;
+  for (std::size_t size : sizes) {
+    const double seconds = SecondsPerImage(size, pixels.data(), scores.data());
+    if (best == 0 || seconds < best) {
+      best = seconds;
+      micro_batch_ = size;
+    }
+    hopeless = seconds > best * kHopeless ? hopeless + 1 : 0;
+    if (hopeless == 2) break;
+  }
+  for (std::size_t size : sizes) {
+    if (size != micro_batch_) networks_.erase(size);
+  }
+}
+
+// The least of several runs: what else happens on the machine only adds to it.
+double Executor::SecondsPerImage(std::size_t batch, const float* pixels, float* scores) {
+  Network& network = NetworkFor(batch);
+  network.Run(pixels, scores);
+  const double start = Now();
+  double least = 0;
+  for (int runs = 0; runs < 2 || Now() - start < kSeconds; ++runs) {
+    const double before = Now();
+    network.Run(pixels, scores);
+    const double seconds = Now() - before;
+    if (runs == 0 || seconds < least) least = seconds;
+  }
+  return least / static_cast<double>(batch);
+}
+
+void Executor::Run(std::size_t images, const float* pixels, float* scores) {
+  for (std::size_t done = 0; done < images;) {
+    const std::size_t batch = std::min(micro_batch_, images - done);
+    NetworkFor(batch).Run(pixels + done * file_.input().elements(), scores + done * file_.classes());
+    done += batch;
+  }
+}

@@ -1,0 +1,259 @@
+"""Our own engine: the scores of Paddle's predictor to the last bit, without Paddle; damaged files are refused."""
+
+import dataclasses
+import os
+import random
+import struct
+import subprocess
+import sys
+import zlib
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+
+from qat8.datafile import Reader
+from qat8.export import file
+from qat8.stages import export
+
+HERE = Path(__file__).parent
+BOTH = pytest.mark.parametrize("precision", ["fp32", "int8"])
+
+
+@pytest.fixture(scope="session")
+def exported(tmp_path_factory) -> Path:
+    directory = tmp_path_factory.mktemp("engine_models")
+    done = subprocess.run([sys.executable, HERE / "engine_models.py", directory], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    export.main([f"--fp32-model={directory / 'fp32'}", f"--int8-model={directory / 'int8'}"])
+    return directory
+
+
+@pytest.fixture(scope="session")
+def scores(build, data, tmp_path_factory):
+    """`scores(file, batch, micro_batch)`: the engine's scores of the 37 images."""
+    out = tmp_path_factory.mktemp("scores") / "scores"
+
+    def run(path: Path, batch: int = 37, micro_batch: int = 0, threads: int = 1) -> SimpleNamespace:
+        command = [build / "dump_scores", path, data["float32"], 32, batch, micro_batch, out]
+        env = {**os.environ, "OMP_NUM_THREADS": str(threads)}
+        done = subprocess.run(list(map(str, command)), capture_output=True, text=True, env=env, timeout=60)
+        values = np.fromfile(out, np.float32) if done.returncode == 0 else None
+        return SimpleNamespace(code=done.returncode, err=done.stderr, values=values)
+
+    return run
+
+
+@pytest.fixture(scope="session")
+def paddles_scores(exported, data):
+    """What Paddle's own predictor gives for the same images, in batches of `batch`."""
+    from qat8.prediction import predictor
+
+    def run(precision: str, batch: int) -> np.ndarray:
+        predict = predictor(exported / precision, 1)
+        with Reader(data["float32"]) as reader:
+            return np.concatenate([predict(images) for images, _ in reader.batches(batch)])
+
+    return run
+
+
+@BOTH
+@pytest.mark.parametrize(("batch", "micro_batch"), [(1, 1), (37, 37), (37, 4), (10, 0)])
+def test_the_engine_gives_paddles_scores_to_the_last_bit(
+    exported, scores, paddles_scores, precision, batch, micro_batch
+):
+    expected = paddles_scores(precision, batch)
+    assert len({int(c) for c in expected.argmax(1)}) >= 3, "the model says the same of all images: nothing is compared"
+    done = scores(exported / f"engine/{precision}.qat8", batch, micro_batch)
+    assert done.code == 0, done.err
+    assert np.array_equal(done.values.reshape(expected.shape), expected)
+
+
+def test_a_linear_layer_on_several_pixels_sums_in_another_order_than_paddle(exported, scores, paddles_scores, tmp_path):
+    from qat8.export import program
+
+    expected = paddles_scores("pixels", 37)
+    file.write(tmp_path / "pixels.qat8", program.export(exported / "pixels", "fp32"))
+    values = scores(tmp_path / "pixels.qat8").values.reshape(expected.shape)
+    assert values == pytest.approx(expected, abs=1e-5 * np.abs(expected).max())
+    assert np.array_equal(values.argmax(1), expected.argmax(1)) and len(set(expected.argmax(1).tolist())) >= 3
+
+
+def test_fp32_and_int8_differ_so_that_int8_is_not_fp32_under_another_name(exported, scores):
+    fp32, int8 = (scores(exported / f"engine/{precision}.qat8").values for precision in ("fp32", "int8"))
+    assert not np.array_equal(fp32, int8)
+    assert np.corrcoef(fp32, int8)[0, 1] > 0.9
+
+
+def test_two_threads_give_the_classes_of_one(exported, scores):
+    one, two = (scores(exported / "engine/int8.qat8", threads=n).values.reshape(37, -1) for n in (1, 2))
+    assert np.array_equal(one.argmax(1), two.argmax(1))
+
+
+@BOTH
+def test_the_engines_tester_counts_what_the_cpp_tester_counts(run, exported, data, precision):
+    ours = run("engine", infer_model=exported / f"engine/{precision}.qat8", infer_data=data["uint8"], batch_size=10)
+    theirs = run("cpp", infer_model=exported / precision, infer_data=data["uint8"], batch_size=10)
+    assert (ours.code, theirs.code) == (0, 0), ours.err + theirs.err
+    assert ours.json.predictions == theirs.json.predictions
+    assert (ours.json.top1, ours.json.top5, ours.json.images) == (theirs.json.top1, theirs.json.top5, 37)
+    assert (ours.json.tester, theirs.json.tester) == ("engine", "cpp")
+    assert ours.json.paddle_version == "oneDNN 3.2.1"
+    assert ours.json.partial_batch.images == 7 and len(ours.json.latencies_ms) == 3
+
+
+def test_the_engines_tester_needs_neither_paddle_nor_python(build):
+    needed = subprocess.run(["ldd", build / "engine_tester"], capture_output=True, text=True, check=True).stdout
+    assert "libdnnl" in needed
+    assert "libpaddle" not in needed and "libpython" not in needed
+
+
+def test_a_model_that_ends_in_softmax_gives_probabilities(models, scores, tmp_path):
+    from qat8.export import program
+
+    file.write(tmp_path / "plain.qat8", program.export(models / "plain", "fp32"))
+    values = scores(tmp_path / "plain.qat8").values.reshape(37, 10)
+    assert values.sum(1) == pytest.approx(np.ones(37), abs=1e-6) and values.min() >= 0
+
+
+@pytest.mark.parametrize(
+    ("code", "words", "flags"),
+    [
+        (2, ["--int8_online", "Paddle's tester"], {"int8_online": "true"}),
+        (2, ["--with_accuracy_layer"], {"with_accuracy_layer": "true"}),
+        (4, ["no_such.qat8", "inv export"], {"infer_model": "no_such.qat8"}),
+        (4, ["not a regular file"], {"infer_model": "."}),
+    ],
+)
+def test_what_the_engine_cannot_do_is_one_line(fails, exported, data, code, words, flags):
+    given = {"infer_model": exported / "engine/int8.qat8", "infer_data": data["float32"], **flags}
+    fails("engine", code, *words, **given)
+
+
+def test_images_of_another_size_are_refused(fails, exported, tmp_path):
+    from conftest import write_data
+
+    images = np.zeros((2, 3, 16, 16), np.uint8)
+    other = write_data(tmp_path / "other.bin", "uint8", images, np.zeros(2, np.int64))
+    fails("engine", 3, "3 x 16 x 16", "3 x 32 x 32", infer_model=exported / "engine/int8.qat8", infer_data=other)
+
+
+def test_micro_batch_is_refused_by_paddles_tester(fails, exported, data):
+    fails("cpp", 2, "--micro_batch", infer_model=exported / "fp32", infer_data=data["float32"], micro_batch=4)
+
+
+# Damaged and hostile files.
+
+
+def sealed(content: bytes) -> bytes:
+    """With sums that fit, as somebody who means harm would have them."""
+    body = content[64:]
+    header = bytearray(content[:60])
+    header[40:44] = struct.pack("<I", zlib.crc32(body))
+    return bytes(header) + struct.pack("<I", zlib.crc32(bytes(header))) + body
+
+
+def changed(content: bytes, offset: int, form: str, value) -> bytes:
+    return content[:offset] + struct.pack(form, value) + content[offset + struct.calcsize(form) :]
+
+
+@pytest.fixture
+def hostile(exported, scores, tmp_path):
+    """`hostile(content)`: the end of a run on a file with this content."""
+
+    def run(content: bytes) -> SimpleNamespace:
+        (tmp_path / "hostile.qat8").write_bytes(content)
+        return scores(tmp_path / "hostile.qat8", micro_batch=37)
+
+    run.content = (exported / "engine/int8.qat8").read_bytes()
+    run.operators = 64 + 16 * struct.unpack_from("<I", run.content, 24)[0]
+    return run
+
+
+@pytest.mark.parametrize(
+    ("damage", "words"),
+    [
+        (lambda c: c[:40], "not a model of the engine"),
+        (lambda c: b"", "not a model of the engine"),
+        (lambda c: b"X" + c[1:], "not a model of the engine"),
+        (lambda c: changed(c, 8, "<I", 2), "CRC-32"),
+        (lambda c: sealed(changed(c, 8, "<I", 2)), "version 2"),
+        (lambda c: sealed(changed(c, 12, "<I", 3)), "precision 3"),
+        (lambda c: c[:-1], "as its header says"),
+        (lambda c: c + b"\0", "as its header says"),
+        (lambda c: c[:-9] + b"\xff" + c[-8:], "damaged"),
+        (lambda c: sealed(changed(c, 24, "<I", 0)), "0 tensors"),
+        (lambda c: sealed(changed(c, 24, "<I", 60000)), "the arrays start"),
+        (lambda c: sealed(changed(c, 28, "<I", 2**32 - 1)), "4294967295 operators"),
+        (lambda c: sealed(changed(c, 32, "<Q", 2**63)), "the arrays start"),
+        (lambda c: sealed(changed(c, 64, "<I", 7)), "tensor 0 has dtype 7"),
+        (lambda c: sealed(changed(c, 68, "<I", 4)), "tensor 0 is no image"),
+        (lambda c: sealed(changed(c, 72, "<I", 2**31)), "tensor 0 has dtype"),
+    ],
+)
+def test_a_damaged_header_is_refused_by_saying_what_is_wrong(hostile, damage, words):
+    done = hostile(damage(hostile.content))
+    assert done.code == 4 and words in done.err and done.err.count("\n") == 1, done.err
+
+
+@pytest.mark.parametrize(
+    ("operator", "offset", "form", "value", "words"),
+    [
+        (1, 0, "<I", 0, "of kind 0"),
+        (1, 0, "<I", 200, "of kind 200"),
+        (1, 4, "<I", 9999, "a tensor that is not there"),
+        (1, 4, "<I", 5, "before it is written"),
+        (0, 12, "<I", 0, "for the second time"),
+        (1, 16, "<I", 2**31, "bad kernel"),
+        (1, 24, "<I", 0, "bad window"),
+        (1, 32, "<I", 2**32 - 1, "pads more"),
+        (1, 32, "<I", 2, "another size"),
+        (1, 56, "<I", 0, "bad groups"),
+        (1, 60, "<I", 9, "unknown activation"),
+        (1, 72, "<f", float("nan"), "not a positive number"),
+        (1, 80, "<f", 0.0, "not a positive number"),
+        (1, 84, "<I", 1, "types"),
+        (1, 88, "<Q", 2**63, "outside the file"),
+        (1, 88, "<Q", 32, "outside the file"),
+        (1, 96, "<Q", 2**40, "outside the file"),
+        (1, 112, "<I", 1, "16 weight scales"),
+        (1, 112, "<I", 2, "weights of no type"),
+        (1, 116, "<I", 7, "7 weight scales"),
+        (1, 8, "<I", 0, "unlike shape"),
+        (0, 64, "<f", -1.0, "factor"),
+        (0, 8, "<I", 0, "wrong number of sources"),
+    ],
+)
+def test_a_hostile_operator_is_refused_by_its_number(hostile, operator, offset, form, value, words):
+    at = hostile.operators + 128 * operator + offset
+    done = hostile(sealed(changed(hostile.content, at, form, value)))
+    assert done.code == 4 and words in done.err and f"operator {operator} (" in done.err, done.err
+
+
+def test_no_change_of_a_record_crashes_the_engine(hostile):
+    """A hundred changes of what says where things are, sums made to fit: an error or a result, never a signal."""
+    source = random.Random(7)
+    end = struct.unpack_from("<Q", hostile.content, 32)[0]
+    refused = 0
+    for _ in range(100):
+        content = bytearray(hostile.content)
+        for _ in range(source.randint(1, 3)):
+            content[source.randrange(64, end)] = source.choice([0, 1, 2, 3, 127, 128, 255])
+        done = hostile(sealed(bytes(content)))
+        assert done.code in (0, 4), (done.code, done.err)
+        refused += done.code == 4
+    assert 20 <= refused <= 100
+
+
+def test_a_plan_written_by_hand_runs(scores, tmp_path):
+    """The least network: pooling over the whole image and a linear layer, in float32."""
+    tensors = [file.Tensor("float32", s) for s in ((3, 32, 32), (3, 1, 1), (2, 1, 1))]
+    weights = np.array([[1, 0, 0], [0, -1, 2]], np.float32).reshape(2, 3, 1, 1)
+    pool = file.Operator("average_pooling", 0, 1, kernel=(32, 32), strides=(32, 32))
+    plan = file.Plan("fp32", tensors, [pool, file.Operator("linear", 1, 2, weights=weights)])
+    file.write(tmp_path / "hand.qat8", plan)
+    first = scores(tmp_path / "hand.qat8").values.reshape(37, 2)
+    plan.operators[1] = dataclasses.replace(plan.operators[1], bias=np.array([1, 2], np.float32))
+    file.write(tmp_path / "hand.qat8", plan)
+    assert scores(tmp_path / "hand.qat8").values.reshape(37, 2) - first == pytest.approx(np.tile([1, 2], (37, 1)))
