@@ -103,6 +103,8 @@ const std::vector<Spec>& Specs() {
       BoolFlag("int8_online", &Flags::int8_online, "INT8 from the QAT float model: let the predictor quantize it"),
       IntFlag("micro_batch", &Flags::micro_batch, 0, INT_MAX,
               "engine_tester: images that go through the network at a time; 0: the fastest, measured at loading"),
+      BoolFlag("own_kernels", &Flags::own_kernels,
+               "engine_tester: depthwise convolutions by our own kernel; false: all by oneDNN"),
       ScenarioFlag("single-stream, offline or server: speed alone, as MLPerf inference defines them"),
       TimeFlag("duration", &Flags::duration, "seconds", "of a scenario, in server of each probe: at least so long"),
       IntFlag("min_queries", &Flags::min_queries, 0, INT_MAX,

@@ -18,6 +18,7 @@ struct Flags {
   int data_dim = 224;
   bool int8_online = false;
   int micro_batch = 0;
+  bool own_kernels = true;
   std::string scenario;  // "", single-stream, offline, server
   double duration = 10;
   int min_queries = 0;  // never 0 after ParseFlags

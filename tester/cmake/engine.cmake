@@ -9,10 +9,12 @@ foreach(library ${libdnnl} ${libiomp5})
   endif()
 endforeach()
 
-add_library(tester_engine STATIC engine/convert.cc engine/engine_predictor.cc engine/executor.cc engine/memory_plan.cc
+add_library(tester_engine STATIC engine/convert.cc engine/depthwise.cc engine/engine_predictor.cc engine/executor.cc engine/memory_plan.cc
   engine/network.cc engine/onednn.cc engine/plan_file.cc)
 # GCC 12 finds its own AVX-512 intrinsics uninitialised (GCC's bug 105593).
 set_source_files_properties(engine/convert.cc PROPERTIES COMPILE_OPTIONS -Wno-maybe-uninitialized)
+# The pragma alone; Intel's library, linked below, has the functions of GCC's that it calls.
+set_source_files_properties(engine/depthwise.cc PROPERTIES COMPILE_OPTIONS -fopenmp)
 target_include_directories(tester_engine PRIVATE "${CMAKE_CURRENT_SOURCE_DIR}")
 # libdnnl.so.3 asks for libgomp's functions. Intel's library has them too; it comes first, so that it is the one that
 # answers, as in Paddle's own programs.
@@ -21,9 +23,11 @@ target_link_libraries(tester_engine PUBLIC tester_base
 target_link_options(tester_engine PUBLIC "-Wl,-rpath-link,${wheel}/libs")
 add_tester(engine_tester tester_engine "${wheel}/libs")
 if(BUILD_TESTS)
-  add_executable(dump_scores ../tests/cpp/dump_scores.cc)
-  target_include_directories(dump_scores PRIVATE "${CMAKE_CURRENT_SOURCE_DIR}")
-  target_link_libraries(dump_scores PRIVATE tester_engine)
-  target_link_options(dump_scores PRIVATE -Wl,--disable-new-dtags)
-  set_target_properties(dump_scores PROPERTIES BUILD_RPATH "${wheel}/libs")
+  foreach(name check_depthwise dump_scores)
+    add_executable(${name} ../tests/cpp/${name}.cc)
+    target_include_directories(${name} PRIVATE "${CMAKE_CURRENT_SOURCE_DIR}")
+    target_link_libraries(${name} PRIVATE tester_engine)
+    target_link_options(${name} PRIVATE -Wl,--disable-new-dtags)
+    set_target_properties(${name} PROPERTIES BUILD_RPATH "${wheel}/libs")
+  endforeach()
 endif()

@@ -13,7 +13,7 @@ const char kTesterName[] = "engine";
 std::string CheckLibraryVersion() { return "oneDNN " + onednn::Version(); }
 
 struct Predictor::Handles {
-  Handles(const Flags& flags) : executor(flags.infer_model, flags.batch_size, flags.micro_batch) {}
+  Handles(const Flags& flags) : executor(flags.infer_model, flags.batch_size, flags.micro_batch, flags.own_kernels) {}
   Executor executor;
 };
 

@@ -16,7 +16,8 @@ double Now() {
 
 }  // namespace
 
-Executor::Executor(const std::string& path, int batch, int micro_batch) : file_(path), weights_(file_, cpu_) {
+Executor::Executor(const std::string& path, int batch, int micro_batch, bool own_kernels)
+    : file_(path), own_kernels_(own_kernels), weights_(file_, cpu_) {
   micro_batch_ = static_cast<std::size_t>(micro_batch);
   if (micro_batch == 0) Choose(static_cast<std::size_t>(batch));
   micro_batch_ = std::min(micro_batch_, static_cast<std::size_t>(batch));
@@ -25,7 +26,7 @@ Executor::Executor(const std::string& path, int batch, int micro_batch) : file_(
 
 Network& Executor::NetworkFor(std::size_t batch) {
   std::unique_ptr<Network>& network = networks_[batch];
-  if (!network) network = std::make_unique<Network>(file_, &weights_, cpu_, batch);
+  if (!network) network = std::make_unique<Network>(file_, &weights_, cpu_, batch, own_kernels_);
   return *network;
 }
 

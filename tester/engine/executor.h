@@ -13,7 +13,8 @@
 class Executor {
  public:
   // `micro_batch` images at a time; 0: of 1, 2, 4, 8, 16 and all `batch` the fastest by a measurement, now.
-  Executor(const std::string& path, int batch, int micro_batch);
+  // `own_kernels`: depthwise convolutions by depthwise.h where it fits; false: all by oneDNN, for comparison.
+  Executor(const std::string& path, int batch, int micro_batch, bool own_kernels = true);
 
   const PlanFile& file() const { return file_; }
   std::size_t micro_batch() const { return micro_batch_; }
@@ -27,6 +28,7 @@ class Executor {
   double SecondsPerImage(std::size_t batch, const float* pixels, float* scores);
 
   PlanFile file_;
+  bool own_kernels_;
   onednn::Cpu cpu_;
   Weights weights_;
   std::map<std::size_t, std::unique_ptr<Network>> networks_;

@@ -8,6 +8,7 @@
 #include <string>
 #include <vector>
 
+#include "depthwise.h"
 #include "memory_plan.h"
 #include "onednn.h"
 #include "plan_file.h"
@@ -39,7 +40,7 @@ class Weights {
 
 class Network {
  public:
-  Network(const PlanFile& file, Weights* weights, const onednn::Cpu& cpu, std::size_t batch);
+  Network(const PlanFile& file, Weights* weights, const onednn::Cpu& cpu, std::size_t batch, bool own_kernels);
 
   // pixels: float32 [batch, 3, H, W]; scores: float32 [batch, classes].
   void Run(const float* pixels, float* scores);
@@ -57,6 +58,7 @@ class Network {
   void Build();
   void AddInput();
   void AddConvolution(std::size_t index);
+  bool AddDepthwise(std::size_t index);
   void AddLinear(std::size_t index);
   void AddPooling(std::size_t index);
   void AddAddition(std::size_t index);
@@ -78,11 +80,13 @@ class Network {
   Weights& weights_;
   const onednn::Cpu& cpu_;
   std::size_t batch_;
+  bool own_kernels_;
   bool keep_input_ = false;
   MemoryPlan plan_;
   onednn::Buffer arena_, scratchpad_;
   std::size_t scratchpad_bytes_ = 0;
   std::vector<onednn::Memory> memories_;
+  std::vector<std::unique_ptr<Depthwise>> depthwise_;
   std::vector<Step> steps_;
   const float* pixels_ = nullptr;
 };

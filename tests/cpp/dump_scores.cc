@@ -1,5 +1,5 @@
 // Writes the engine's scores of every image of a data file, float32 [images, classes]:
-//   dump_scores MODEL.qat8 DATA.bin SIDE BATCH MICRO_BATCH OUTPUT
+//   dump_scores MODEL.qat8 DATA.bin SIDE BATCH MICRO_BATCH OUTPUT [OWN_KERNELS: 1 or 0]
 #include <cstdio>
 #include <cstdlib>
 #include <fstream>
@@ -10,11 +10,11 @@
 #include "errors.h"
 
 int main(int argc, char** argv) {
-  if (argc != 7) return kUsageError;
+  if (argc != 7 && argc != 8) return kUsageError;
   try {
     DataFile data(argv[2], std::atoi(argv[3]));
     const int batch = std::atoi(argv[4]);
-    Executor executor(argv[1], batch, std::atoi(argv[5]));
+    Executor executor(argv[1], batch, std::atoi(argv[5]), argc == 7 || std::atoi(argv[7]) == 1);
     const std::size_t classes = executor.file().classes(), size = static_cast<std::size_t>(batch);
     std::vector<float> pixels(size * data.floats_per_image()), scores(size * classes);
     std::ofstream out(argv[6], std::ios::binary);
