@@ -179,7 +179,10 @@ void PlanFile::ReadOperator(std::size_t index) {
     FailAt(index, "names a tensor that is not there");
   }
   if (op.writes == Type::kNone) op.writes = tensors_[op.destination].type;
-  if (!HasWeights(op.kind)) return;
+  if (!HasWeights(op.kind)) {
+    if (op.weights_type != Type::kNone || op.weight_scale_count != 0) FailAt(index, "has weights");
+    return;
+  }
 
   const Tensor &from = tensors_[op.source], &to = tensors_[op.destination];
   if (op.groups < 1 || from.channels % op.groups != 0 || to.channels % op.groups != 0) FailAt(index, "has bad groups");

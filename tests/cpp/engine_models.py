@@ -22,7 +22,7 @@ static, functional = paddle.static, paddle.nn.functional
 def conv(x, filters: int, size: int, act: str | None = "relu", **options):
     init = paddle.nn.initializer.KaimingNormal()
     y = static.nn.conv2d(x, filters, size, param_attr=init, bias_attr=False, **options)
-    y = static.nn.batch_norm(y, is_test=True)
+    y = static.nn.batch_norm(y, momentum=0.5)
     return getattr(functional, act)(y) if act else y
 
 
@@ -34,12 +34,17 @@ def residual(x, filters: int, stride: int, act: str | None):
 
 
 def network(image):
-    y = conv(image, 16, 3, "relu6", stride=2, padding=[0, 1, 0, 1])
-    y = conv(y, 16, 3, "relu6", stride=1, padding=1, groups=16)
+    # The depthwise ones by the paths of the engine's own kernel: two columns of 32 channels at a time, of an odd width
+    # and of an even one; a whole register and a part of one; both strides.
+    y = conv(image, 32, 3, "relu6", stride=2)
+    y = conv(y, 32, 3, "relu6", padding=1, groups=32)
+    y = conv(y, 32, 3, "relu", padding=[0, 1, 0, 1], groups=32)
+    y = conv(conv(y, 80, 1), 80, 3, "relu6", stride=2, padding=[0, 1, 0, 1], groups=80)
+    y = conv(y, 80, 3, padding=1, groups=80)
     y = functional.max_pool2d(conv(y, 24, 1), 3, 2, padding=1)
     y = residual(residual(y, 24, 1, "relu"), 32, 2, "relu")
     y = residual(conv(y, 32, 1, None), 32, 1, None)
-    y = functional.adaptive_avg_pool2d(functional.avg_pool2d(conv(y, 48, 3, "relu", padding=1), 2, 2), 1)
+    y = functional.adaptive_avg_pool2d(functional.avg_pool2d(conv(y, 48, 3, "relu", padding=1), 2, 1), 1)
     y = static.nn.fc(paddle.flatten(y, 1), 40, activation="relu")
     return static.nn.fc(functional.dropout(y, training=False), CLASSES)
 
@@ -59,6 +64,14 @@ def build_pixels(directory: Path) -> None:
         save_model(main, ["image"], [scores.name], executor, scope, directory)
 
 
+def batches(count: int):
+    """Coloured noise, as the tests' images."""
+    random = np.random.default_rng(5)
+    for _ in range(count):
+        colours, noise = random.uniform(-2, 2, (16, 3, 1, 1)), random.normal(0, 0.5, (16, 3, SIDE, SIDE))
+        yield (colours + noise).astype("float32")
+
+
 def build(directory: Path) -> None:
     from paddleslim.quant import convert, quant_aware  # here: the import takes seconds, and prints
 
@@ -74,13 +87,15 @@ def build(directory: Path) -> None:
               "onnx_format": False}  # fmt: skip
     with static.scope_guard(scope):
         executor.run(startup)
+        for batch in batches(10):  # BatchNorm's statistics: without them all images end in the same class
+            executor.run(main, feed={"image": batch})
+        main = main.clone(for_test=True)
         (directory / "fp32").mkdir()
         save_model(main, ["image"], [scores.name], executor, scope, directory / "fp32")
         train = quant_aware(main, place, config, scope=scope, for_test=False, return_program=True)
         test = quant_aware(main.clone(for_test=True), place, config, scope=scope, for_test=True)
-        random = np.random.default_rng(5)
-        for _ in range(30):
-            executor.run(train, feed={"image": random.normal(0, 1, (8, 3, SIDE, SIDE)).astype("float32")})
+        for batch in batches(30):
+            executor.run(train, feed={"image": batch})
         test = convert(test, place, config, scope=scope)
         (directory / "qat").mkdir()
         save_model(test, ["image"], [scores.name], executor, scope, directory / "qat")
