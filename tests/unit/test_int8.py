@@ -3,6 +3,7 @@
 from collections import Counter
 from types import SimpleNamespace
 
+import numpy as np
 import pytest
 
 from qat8.engine import paddle
@@ -209,3 +210,44 @@ def test_the_lines_say_it_in_words():
 )
 def test_int8_is_what_the_attribute_says(op, answer):
     assert inspection.is_int8(op) is answer
+
+
+# The linear layer.
+
+
+@pytest.mark.parametrize("classes", [16, 10])
+def test_a_linear_layer_keeps_its_weights_also_when_it_is_square(classes, tmp_path):
+    """The stock pass takes a square layer's rows for its channels."""
+    import paddleslim.quant as quant
+
+    from qat8.saving import save_model
+
+    static, place, scope = paddle.static, paddle.CPUPlace(), paddle.static.Scope()
+    program, startup = static.Program(), static.Program()
+    with static.program_guard(program, startup), paddle.utils.unique_name.guard():
+        image = static.data("image", [None, 3, 8, 8], "float32")
+        x = paddle.nn.functional.relu(static.nn.conv2d(image, 16, 3, bias_attr=False))
+        x = paddle.flatten(paddle.nn.functional.adaptive_avg_pool2d(x, 1), 1)
+        out = paddle.nn.Linear(16, classes)(x)
+    executor = static.Executor(place)
+    executor.run(startup, scope=scope)
+    (linear,) = (op.input("Y")[0] for op in program.global_block().ops if op.type == "matmul_v2")
+    values = np.random.default_rng(4).normal(0, 1, (16, classes)) * np.geomspace(0.01, 1, classes)
+    scope.find_var(linear).get_tensor().set(values.astype(np.float32), place)
+    config = {"weight_quantize_type": "channel_wise_abs_max", "activation_quantize_type": "moving_average_abs_max",
+              "quantize_op_types": ["conv2d", "matmul_v2"], "onnx_format": False}  # fmt: skip
+    with static.scope_guard(scope):
+        test = program.clone(for_test=True)
+        train = quant.quant_aware(program, place, config, scope, for_test=False, return_program=True)
+        aware = quant.quant_aware(test, place, config, scope, for_test=True)
+        images = np.random.default_rng(5).normal(size=(8, 3, 8, 8)).astype(np.float32)
+        executor.run(train, {"image": images}, [out.name], scope=scope)
+        converted = quant.convert(aware, place, config, scope)
+    save_model(converted, ["image"], [out.name], executor, scope, tmp_path)
+    loaded = passes.load(str(tmp_path / "model"))
+    int8 = passes.convert(loaded, passes.op_set("conv2d,fc"))
+    (layer,) = (op for op in int8.global_block().ops if op.type == "fc")
+    assert inspection.is_int8(layer)
+    found = np.array(loaded.scope.find_var(layer.input("W")[0]).get_tensor())
+    steps = np.abs(values).max(0) / 127
+    assert (np.abs(found - values) <= steps / 2 + 1e-6).all()

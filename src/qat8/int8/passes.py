@@ -1,6 +1,6 @@
 """Paddle's Quant2Int8 pass, made to quantize on Paddle 2.6.
 
-In 2.6 the oneDNN fusions rename conv2d to fused_conv2d, and three places of the stock pass miss that, silently:
+What the stock pass gets wrong in 2.6, silently (its oneDNN fusions rename conv2d to fused_conv2d, for a start):
 
 1. The placement pass gets the user's op list, which names conv2d only: no convolution is marked. The list needs
    fused_conv2d.
@@ -9,7 +9,9 @@ In 2.6 the oneDNN fusions rename conv2d to fused_conv2d, and three places of the
 3. `params_quantization_mkldnn_pass` writes int8 filters and int32 biases that the fused kernel of 2.6.2 computes
    wrongly (ResNet50's top-1 falls to chance, at full speed). It is left out with the pass that prepares it: filters
    stay float32 in the file and are quantized once, at loading.
-4. Outputs behind ReLU are stored as uint8, but with the scale of int8 (127 / range): half of the 256 levels are never
+4. A square linear layer (the VGGs' second) gets the scales of its columns applied to its rows: wrong weights. Here the
+   axis follows from the operator, not from which side happens to have the length.
+5. Outputs behind ReLU are stored as uint8, but with the scale of int8 (127 / range): half of the 256 levels are never
    used. The stock pass has a step against that, switched off as nondeterministic: it doubles the scale *and* marks it
    unsigned, for which cpu_quantize_pass multiplies by 255 instead of 127, so values are clipped at half their range.
    Here exactly those variables are marked that QAT simulated as uint8 (`unsigned`), without doubling.
@@ -20,6 +22,8 @@ from __future__ import annotations
 from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
+
+import numpy as np
 
 from qat8.console import native_stderr_kept_back
 from qat8.engine import paddle
@@ -116,7 +120,11 @@ def _pass_class(unsigned: set[str], wanted: selection.Wanted | None):
     from paddle.static.quantization import Quant2Int8MkldnnPass
 
     class FusedQuant2Int8Pass(Quant2Int8MkldnnPass):
-        _LEFT_OUT = ("int8_scale_calculation_mkldnn_pass", "params_quantization_mkldnn_pass")
+        _LEFT_OUT = (
+            "int8_scale_calculation_mkldnn_pass", "params_quantization_mkldnn_pass",
+            # Makes one FP32 operator of two linear layers with ReLU (the VGGs'), which has no INT8 kernel.
+            "repeated_fc_relu_fuse_pass",
+        )  # fmt: skip
 
         def __init__(self, *args, **kwargs) -> None:
             super().__init__(*args, **kwargs)
@@ -133,6 +141,15 @@ def _pass_class(unsigned: set[str], wanted: selection.Wanted | None):
                     # Pooling does not rescale: what comes out has the scale of what went in.
                     scales[op.output("Out")[0]] = scales[op.input("X")[0]]
             return graph
+
+        def _dequantize_op_weights(self, graph, op, weight_name, output_name):
+            steps = self._weight_thresholds[op.output(output_name)[0]]
+            name = op.input(weight_name)[0]
+            levels = self._load_param(self._scope, name)
+            if op.name() in self._conv_ops or steps.size == 1 or levels.ndim != 2:
+                return super()._dequantize_op_weights(graph, op, weight_name, output_name)
+            # A linear layer's channels are its columns; where it is square the stock pass takes the rows.
+            self._restore_var(name, (levels / self._s8_max * steps).astype(np.float32))
 
         def _apply_pass(self, graph, name, attrs=None, attr_values=None):
             if name == "cpu_quantize_pass" and wanted:

@@ -14,6 +14,7 @@ import numpy as np
 from qat8.config import TrainConfig
 from qat8.engine import paddle
 from qat8.int8 import unsigned
+from qat8.models import biases
 from qat8.models.registry import Model
 from qat8.training import parallel, schedule
 from qat8.training.parallel import SHARE, Group
@@ -104,6 +105,7 @@ def build_model(model: Model) -> Built:
         layer = model.build(model.classes)
         logits = layer(image)
         state = layer.state_dict()
+    biases.make_plain(program)
     names = {key: value.name for key, value in state.items()}
     return Built(program, startup, logits.name, names, {key: tuple(value.shape) for key, value in state.items()})
 
