@@ -75,7 +75,7 @@ Spec ScenarioFlag(const std::string& help) {
 
 // The same words as strict_bool in src/qat8/cli.py.
 Spec BoolFlag(const std::string& name, bool Flags::*field, const std::string& help) {
-  return {name, "false", help, [=](Flags& f, const std::string& v) {
+  return {name, Flags().*field ? "true" : "false", help, [=](Flags& f, const std::string& v) {
             std::string word = v;
             std::transform(word.begin(), word.end(), word.begin(), [](unsigned char c) { return std::tolower(c); });
             const bool yes = word == "true" || word == "1" || word == "yes" || word == "on";

@@ -148,6 +148,7 @@ Predictor::Predictor(const Flags& flags, int height, int width)
       handles_(new Handles) {
   CheckLibraryVersion();
   if (flags.micro_batch != 0) throw Error(kUsageError, "--micro_batch is of engine_tester alone");
+  if (!flags.own_kernels) throw Error(kUsageError, "--own_kernels is of engine_tester alone");
   Try(model_ + ": cannot load the model", [&] { Load(flags); });
 }
 

@@ -139,8 +139,9 @@ def test_images_of_another_size_are_refused(fails, exported, tmp_path):
     fails("engine", 3, "3 x 16 x 16", "3 x 32 x 32", infer_model=exported / "engine/int8.qat8", infer_data=other)
 
 
-def test_micro_batch_is_refused_by_paddles_tester(fails, exported, data):
-    fails("cpp", 2, "--micro_batch", infer_model=exported / "fp32", infer_data=data["float32"], micro_batch=4)
+@pytest.mark.parametrize("flag", [{"micro_batch": 4}, {"own_kernels": "false"}])
+def test_the_engines_flags_are_refused_by_paddles_tester(fails, exported, data, flag):
+    fails("cpp", 2, *(f"--{name}" for name in flag), infer_model=exported / "fp32", infer_data=data["float32"], **flag)
 
 
 # Damaged and hostile files.
