@@ -2,8 +2,8 @@
 
 It has what the six models are made of: convolutions with BatchNorm, ReLU and ReLU6, depthwise ones with TensorFlow's
 padding, residuals with and without a convolution in the shortcut, both poolings, linear layers with and without ReLU,
-dropout. `pixels` is a small FP32 model whose linear layer takes several pixels, as the VGGs' does. In a process of its
-own, because static mode is a switch of the whole process.
+dropout. `pixels` is a small FP32 model with three linear layers, of several pixels, as the VGGs have. In a process
+of its own, because static mode is a switch of the whole process.
 """
 
 import sys
@@ -50,7 +50,9 @@ def network(image):
 
 
 def pixels(image):
-    return static.nn.fc(paddle.flatten(functional.max_pool2d(conv(image, 16, 3), 5, 5), 1), CLASSES)
+    y = paddle.flatten(functional.max_pool2d(conv(image, 16, 3), 5, 5), 1)
+    y = static.nn.fc(static.nn.fc(y, 64, activation="relu"), 64, activation="relu")
+    return static.nn.fc(y, CLASSES)
 
 
 def build_pixels(directory: Path) -> None:

@@ -42,11 +42,17 @@ def fused(loaded: passes.Loaded):
     from paddle.framework import core
     from paddle.static.quantization import Quant2Int8MkldnnPass
 
+    class Fusions(Quant2Int8MkldnnPass):
+        def _apply_pass(self, graph, name, attrs=None, attr_values=None):
+            # This one makes one operator of two linear layers with ReLU (the VGGs'); the engine runs each.
+            skip = name == "repeated_fc_relu_fuse_pass"
+            return graph if skip else super()._apply_pass(graph, name, attrs, attr_values)
+
     if any(t.startswith("fake_") for t in loaded.types()):
         raise ModelError("a QAT model", "an FP32 or an INT8 model", "inv convert, then export the INT8 model")
     with paddle.static.scope_guard(loaded.scope), native_stderr_kept_back():
         graph = IrGraph(core.Graph(loaded.program.desc), for_test=True)
-        rewrite = Quant2Int8MkldnnPass(set(), _scope=loaded.scope, _place=paddle.CPUPlace(), _core=core)
+        rewrite = Fusions(set(), _scope=loaded.scope, _place=paddle.CPUPlace(), _core=core)
         return rewrite.prepare_and_optimize_fp32(graph).to_program()
 
 
