@@ -96,11 +96,17 @@ void QuantizeOnline(C&, const Names&, long) {
   throw Error(kMachineError, "--int8_online: this Paddle library cannot quantize online", "Paddle 2.3 or later");
 }
 
-// Nor have those before 2.2 ShareExternalData: there the images are copied.
+// Nor have those before 2.2 ShareExternalData: there the images are copied. Its enumerations are not named here, because
+// those libraries need not have them: the CPU is 0 and NCHW is 2 since there are any.
+template <typename T, typename Place, typename Layout>
+void Share(T& tensor, void (T::*share)(const float*, const std::vector<int>&, Place, Layout), const float* pixels,
+           const std::vector<int>& shape) {
+  (tensor.*share)(pixels, shape, static_cast<Place>(0), static_cast<Layout>(2));
+}
 template <typename T>
 auto Feed(T& tensor, const float* pixels, const std::vector<int>& shape, int)
-    -> decltype(tensor.ShareExternalData(pixels, shape, paddle_infer::PlaceType::kCPU)) {
-  tensor.ShareExternalData(pixels, shape, paddle_infer::PlaceType::kCPU);
+    -> decltype(Share(tensor, &T::template ShareExternalData<float>, pixels, shape)) {
+  Share(tensor, &T::template ShareExternalData<float>, pixels, shape);
 }
 template <typename T>
 void Feed(T& tensor, const float* pixels, const std::vector<int>& shape, long) {

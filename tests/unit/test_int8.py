@@ -251,3 +251,64 @@ def test_a_linear_layer_keeps_its_weights_also_when_it_is_square(classes, tmp_pa
     found = np.array(loaded.scope.find_var(layer.input("W")[0]).get_tensor())
     steps = np.abs(values).max(0) / 127
     assert (np.abs(found - values) <= steps / 2 + 1e-6).all()
+
+
+# Residuals.
+
+
+def residual_program():
+    """conv+relu -> (conv, shortcut conv) -> add+relu -> (conv, identity) -> add+relu: two blocks as in a ResNet."""
+    static, functional = paddle.static, paddle.nn.functional
+    program, startup = static.Program(), static.Program()
+    with static.program_guard(program, startup), paddle.utils.unique_name.guard():
+
+        def conv(x):
+            return static.nn.conv2d(x, 16, 3, padding=1, bias_attr=False)
+
+        x = functional.relu(conv(static.data("image", [None, 3, 8, 8], "float32")))
+        x = functional.relu(paddle.add(conv(x), conv(x)))
+        conv(functional.relu(paddle.add(conv(x), x)))
+    return program
+
+
+def test_behind_a_residual_training_simulates_int8_because_that_is_what_the_convolution_writes():
+    import paddleslim.quant as quant
+
+    config = {"weight_quantize_type": "channel_wise_abs_max", "activation_quantize_type": "moving_average_abs_max",
+              "quantize_op_types": ["conv2d", "elementwise_add"], "onnx_format": False}  # fmt: skip
+    program, scope = residual_program(), paddle.static.Scope()
+    with paddle.static.scope_guard(scope), paddle.static.program_guard(program, paddle.static.Program()):
+        aware = quant.quant_aware(
+            program, paddle.CPUPlace(), config, scope, for_test=False, return_program=True
+        )  # fmt: skip
+    unsigned.widen(aware)
+    found = bits(aware)
+    assert {value for name, value in found.items() if name.startswith("relu_0")} == {9}
+    assert {value for name, value in found.items() if name.startswith(("relu_1", "relu_2"))} == {8}
+
+
+def node(kind: str, inputs: dict, outputs: dict):
+    op = SimpleNamespace(
+        type=lambda: kind, input_names=lambda: list(inputs), input=lambda slot: inputs[slot],
+        output=lambda slot: outputs[slot],
+    )  # fmt: skip
+    return SimpleNamespace(node=SimpleNamespace(op=lambda: op))
+
+
+def convolution(source: str, output: str, residual: str | None = None):
+    inputs = {"Input": [source]} | ({"ResidualData": [residual]} if residual else {})
+    return node("fused_conv2d", inputs, {"Output": [output]})
+
+
+def test_an_output_that_adds_a_signed_residual_is_signed_and_so_are_those_along_the_shortcuts():
+    nodes = [
+        convolution("image", "relu"), convolution("relu", "shortcut"), convolution("relu", "sum1", "shortcut"),
+        convolution("sum1", "sum2", "sum1"), convolution("relu", "sum3", "relu"),
+        node("pool2d", {"X": ["sum2"]}, {"Out": ["pooled"]}),
+    ]  # fmt: skip
+    scales = {name: (True, i) for i, name in enumerate(("relu", "sum1", "sum2", "sum3", "pooled"))}
+    scales["shortcut"] = (False, 9)
+    passes._follow_types(SimpleNamespace(topology_sort=lambda: nodes), scales)
+    signs = {name: sign for name, (sign, _) in scales.items()}
+    assert signs == {"relu": True, "shortcut": False, "sum1": False, "sum2": False, "sum3": True, "pooled": False}
+    assert scales["sum1"] == (False, 1) and scales["pooled"] == scales["sum2"]

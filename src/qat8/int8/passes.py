@@ -11,7 +11,10 @@ What the stock pass gets wrong in 2.6, silently (its oneDNN fusions rename conv2
    stay float32 in the file and are quantized once, at loading.
 4. A square linear layer (the VGGs' second) gets the scales of its columns applied to its rows: wrong weights. Here the
    axis follows from the operator, not from which side happens to have the length.
-5. Outputs behind ReLU are stored as uint8, but with the scale of int8 (127 / range): half of the 256 levels are never
+5. A convolution writes the type of the residual that it adds. Where that is signed (a ResNet's shortcut with a
+   convolution) an output behind ReLU is int8 with the scale of uint8: everything above half of the range is cut. Here
+   such outputs, and those that follow from them along the shortcuts, stay signed; training simulates the same.
+6. Outputs behind ReLU are stored as uint8, but with the scale of int8 (127 / range): half of the 256 levels are never
    used. The stock pass has a step against that, switched off as nondeterministic: it doubles the scale *and* marks it
    unsigned, for which cpu_quantize_pass multiplies by 255 instead of 127, so values are clipped at half their range.
    Here exactly those variables are marked that QAT simulated as uint8 (`unsigned`), without doubling.
@@ -116,6 +119,20 @@ def convert(loaded: Loaded, ops: set[str], wanted: selection.Wanted | None = Non
         return graph.to_program()
 
 
+def _follow_types(graph, scales: dict) -> None:
+    """Give outputs the scale and sign that their operator really writes; `scales`: variable -> (unsigned, scale)."""
+    for node in graph.topology_sort():
+        op = node.node.op()
+        if op.type() == "pool2d" and op.input("X")[0] in scales:
+            # Pooling does not rescale: what comes out has the scale of what went in.
+            scales[op.output("Out")[0]] = scales[op.input("X")[0]]
+        for residual in op.input("ResidualData") if "ResidualData" in op.input_names() else []:
+            output = op.output("Output")[0]
+            if output in scales and not scales.get(residual, (False, None))[0]:
+                # The kernel writes the residual's type: with the scale of uint8 it would cut int8 at half.
+                scales[output] = (False, scales[output][1])
+
+
 def _pass_class(unsigned: set[str], wanted: selection.Wanted | None):
     from paddle.static.quantization import Quant2Int8MkldnnPass
 
@@ -135,11 +152,7 @@ def _pass_class(unsigned: set[str], wanted: selection.Wanted | None):
             for name in unsigned & scales.keys():
                 scales[name] = (True, scales[name][1])
             graph = super()._propagate_scales(graph)
-            for node in graph.topology_sort():
-                op = node.node.op()
-                if op.type() == "pool2d" and op.input("X")[0] in scales:
-                    # Pooling does not rescale: what comes out has the scale of what went in.
-                    scales[op.output("Out")[0]] = scales[op.input("X")[0]]
+            _follow_types(graph, scales)
             return graph
 
         def _dequantize_op_weights(self, graph, op, weight_name, output_name):

@@ -4,6 +4,9 @@ paddleslim quantizes every activation to int8's 127 levels per sign, so behind R
 resolution that INT8 has, and a conversion faithful to it would throw half of uint8 away. A sign and 8 bits for the
 value are 9 bits with 255 levels per sign: for values that are never negative, `bit_length` 9 of a fake_quantize
 operator is uint8 exactly. So training writes 9 there, and conversion reads it as "unsigned".
+
+Not so behind a residual addition: the convolution that adds it writes the residual's type, and a shortcut with a
+convolution is signed, so all sums down the line are int8 (`passes`, 5).
 """
 
 from __future__ import annotations
@@ -25,10 +28,17 @@ def widen(program) -> int:
     block = program.global_block()
     producers = {name: op for op in block.ops for name in op.output_arg_names}
 
+    def is_sum(name: str) -> bool:
+        op = producers.get(name)
+        return op is not None and op.type == "elementwise_add" and not block.var(op.input("Y")[0]).persistable
+
     def never_negative(name: str) -> bool:
         op = producers.get(name)
-        if op is None or op.type in _NEVER_NEGATIVE:
-            return op is not None
+        if op is None:
+            return False
+        if op.type in _NEVER_NEGATIVE:
+            # Behind a residual oneDNN writes the residual's type, which is signed somewhere along the shortcuts.
+            return not is_sum(op.input("X")[0])
         if op.type.startswith("fake_quantize_dequantize"):
             return never_negative(op.input("X")[0])
         return op.type in _KEEPS_SIGN and all(map(never_negative, op.input("X")))
