@@ -19,6 +19,7 @@ from qat8.models import registry
 from qat8.statistics import wilson_interval
 
 MIN_AGREEMENT = 0.98
+CONVERTER = 2  # counts what changes the file that comes of the same QAT model, so that it is made again
 
 
 def parser(prog: str) -> cli.Parser:
@@ -86,7 +87,7 @@ def build(
     program_file, _ = artifacts.model_files(source)
     if not environment.has_vnni():
         say(environment.NO_VNNI)
-    config = {"quantized_ops": ops, "weights": "int8", "min_agreement": min_agreement if check else None}
+    config = {"quantized_ops": ops, "converter": CONVERTER, "min_agreement": min_agreement if check else None}
     inputs = {"qat_model": artifacts.sha256(source)}
     if check:
         inputs["check_data"] = artifacts.sha256(check) if check.is_file() else ""
