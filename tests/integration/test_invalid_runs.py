@@ -162,7 +162,10 @@ def own_group(line: str) -> str | None:
 
 @pytest.fixture
 def quota():
-    """Half a CPU for this process and its children, in a cgroup of its own; skipped where none can be made."""
+    """A third of a CPU for this process and its children, in a cgroup of its own; skipped where none can be made.
+
+    The period is shorter than a time slice, so that the quota is used up also where others leave less than a third.
+    """
     base, v2 = Path("/sys/fs/cgroup"), CGROUP_2
     group = (base if v2 else base / "cpu") / f"qat8-test-{os.getpid()}"
     back = group.parent / "cgroup.procs"
@@ -173,8 +176,8 @@ def quota():
     except OSError as e:
         pytest.skip(f"no cgroup with a CPU quota can be made here: {e}")
     try:
-        for name, text in (("cpu.max", "20000 40000"),) if v2 else (
-            ("cpu.cfs_period_us", "40000"), ("cpu.cfs_quota_us", "20000")
+        for name, text in (("cpu.max", "1500 5000"),) if v2 else (
+            ("cpu.cfs_period_us", "5000"), ("cpu.cfs_quota_us", "1500")
         ):  # fmt: skip
             (group / name).write_text(text)
         home = next(path for path in map(own_group, Path("/proc/self/cgroup").read_text().splitlines()) if path)
@@ -189,7 +192,7 @@ def quota():
 
 def test_a_cgroup_whose_quota_is_used_up(measured, quota):
     checks, record, _ = measured()
-    assert record.environment.limits["cpu_quota"] == 0.5
+    assert record.environment.limits["cpu_quota"] == 0.3
     assert checks["CPU quota"].word == "INVALID" and "quota stopped the process in" in checks["CPU quota"].detail
 
 

@@ -194,6 +194,8 @@ def test_synced_chunks_are_not_read_again(files, ends, monkeypatch, half):
 
 def test_the_journal_says_what_has_reached_the_disk(files, ends, monkeypatch):
     monkeypatch.setattr(partial, "SYNC_SECONDS", 0.0)
+    # Four chunks are soon written; a slow disk would not have answered by then.
+    monkeypatch.setattr(partial.Future, "done", lambda self: self.result() is None)
     written, once = [], partial.Partial._write
     monkeypatch.setattr(partial.Partial, "_write", lambda self, line: written.append(line) or once(self, line))
     assert ends(preprocess.main, *files.flags, "--workers=1", f"--output-file={files.output}").code == 0

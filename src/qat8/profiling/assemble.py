@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from qat8 import artifacts
-from qat8.int8 import inspection, passes
+from qat8.int8 import compact, inspection, passes
 from qat8.int8.selection import layer_name
 from qat8.profiling.collect import Called
 from qat8.profiling.log import Primitive
@@ -58,7 +58,7 @@ def left(steps_: list[Step], model: Path) -> list[Left]:
     times = {number: step for step in steps_ for number in (int(name.split()[0]) for name in step.saved)}
     found = []
     for number, op in enumerate(passes.load(str(program.with_suffix(""))).program.global_block().ops):
-        if op.type in inspection.BOOKKEEPING or inspection.is_int8(op):
+        if op.type in inspection.BOOKKEEPING or inspection.is_int8(op) or compact.unpacks(op):
             continue
         step = times.get(number)
         name = layer_name(op.input_arg_names, op.output_arg_names)

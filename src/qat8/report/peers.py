@@ -25,7 +25,7 @@ def comparisons(results: Results) -> list[PeerComparison]:
 def table(results: Results) -> Table:
     """Each peer below ours, setting by setting."""
     runs = {(r.model, r.tester, r.threads, r.batch_size, r.precision): r for r in results.runs if r.instances == 1}
-    pairs = {(c.model, c.peer, c.threads, c.batch_size, c.precision): c for c in comparisons(results)}
+    pairs = {(c.model, c.peer, c.threads, c.batch_size): c for c in comparisons(results) if c.precision == "int8"}
     settings: dict[tuple, list[PeerComparison]] = {}
     for pair in comparisons(results):
         settings.setdefault((pair.model, pair.threads, -pair.batch_size), []).append(pair)
@@ -33,22 +33,21 @@ def table(results: Results) -> Table:
     for group in settings.values():
         for tester in [group[0].tester, *dict.fromkeys(c.peer for c in group)]:
             key = group[0].model, tester, group[0].threads, group[0].batch_size
-            both = [(*key, precision) for precision in ("fp32", "int8")]
-            body.append(_row(*(runs[k] for k in both), *(pairs.get(k) for k in both)))
+            body.append(_row(runs[(*key, "fp32")], runs[(*key, "int8")], pairs.get(key)))
     return Table(
-        "Images/s in each engine; right, Paddle's over that engine's (INT8 with its range), INT8's top-1",
-        ("Model", "Engine", "Thr", "Batch", "FP32", "INT8", "FP32 x", "INT8 x", "min-max", "Top-1"),
+        "Images/s in each engine; right, Paddle's INT8 over that engine's with its range, INT8's top-1",
+        ("Model", "Engine", "Thr", "Batch", "FP32", "INT8", "INT8 x", "min-max", "Top-1"),
         body,
         labels=2,
     )
 
 
-def _row(fp32: Run, int8: Run, pair32: PeerComparison | None, pair8: PeerComparison | None) -> tuple[str, ...]:
-    name = _SHORT.get(int8.tester, text.tester(int8.tester)) if pair8 else "Paddle"
-    ratios = ("–", "–", "–")
-    if pair32 and pair8:
-        ends = f"{text.ratio(pair8.ratio_min)}-{text.ratio(pair8.ratio_max)}"
-        ratios = (text.ratio(pair32.ratio), text.ratio(pair8.ratio), ends)
+def _row(fp32: Run, int8: Run, pair: PeerComparison | None) -> tuple[str, ...]:
+    """`pair` is None in our own row."""
+    name = _SHORT.get(int8.tester, text.tester(int8.tester)) if pair else "Paddle"
+    ratios = ("–", "–")
+    if pair:
+        ratios = (text.ratio(pair.ratio), f"{text.ratio(pair.ratio_min)}-{text.ratio(pair.ratio_max)}")
     speeds = (text.speed(fp32.images_per_second), text.speed(int8.images_per_second))
     top1 = "–" if int8.top1 is None else text.percent(int8.top1, int8.images)
     return (int8.model, name, str(int8.threads), str(int8.batch_size), *speeds, *ratios, top1)

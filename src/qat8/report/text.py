@@ -10,7 +10,7 @@ from collections.abc import Iterable
 from decimal import ROUND_HALF_UP, Decimal
 
 NOT_MEASURED = "not measured"
-TESTERS = {"cpp": "C++", "engine": "engine", "python": "Python"} | {
+TESTERS = {"cpp": "C++", "python": "Python"} | {
     "openvino": "OpenVINO", "onnxruntime": "ONNX Runtime", "torch": "PyTorch",
 }  # fmt: skip
 
