@@ -67,6 +67,12 @@ def write_data(path: Path, kind: str, images: np.ndarray, labels: np.ndarray) ->
     return path
 
 
+@pytest.fixture
+def small_images(tmp_path) -> Path:
+    """Two images of another size than the models'."""
+    return write_data(tmp_path / "small.bin", "uint8", np.zeros((2, 3, 16, 16), np.uint8), np.zeros(2, np.int64))
+
+
 @pytest.fixture(scope="session")
 def data(tmp_path_factory) -> dict[str, Path]:
     """The same 37 coloured noise images in the three kinds of data file."""

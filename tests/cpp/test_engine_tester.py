@@ -131,12 +131,8 @@ def test_what_the_engine_cannot_do_is_one_line(fails, exported, data, code, word
     fails("engine", code, *words, **given)
 
 
-def test_images_of_another_size_are_refused(fails, exported, tmp_path):
-    from conftest import write_data
-
-    images = np.zeros((2, 3, 16, 16), np.uint8)
-    other = write_data(tmp_path / "other.bin", "uint8", images, np.zeros(2, np.int64))
-    fails("engine", 3, "3 x 16 x 16", "3 x 32 x 32", infer_model=exported / "engine/int8.qat8", infer_data=other)
+def test_images_of_another_size_are_refused(fails, exported, small_images):
+    fails("engine", 3, "3 x 16 x 16", "3 x 32 x 32", infer_model=exported / "engine/int8.qat8", infer_data=small_images)
 
 
 @pytest.mark.parametrize("flag", [{"micro_batch": 4}, {"own_kernels": "false"}])
