@@ -30,10 +30,14 @@ def compact(program, scope) -> int:
     count = 0
     for op in list(program.global_block().ops):
         slot, axis = _WEIGHTS.get(op.type, ("", 0))
-        if slot and op.has_attr("mkldnn_data_type") and op.attr("mkldnn_data_type") == "int8":
+        if slot and is_int8(op):
             count += _compact_weight(program, scope, op, op.input(slot)[0], axis)
     program.global_block()._sync_with_cpp()
     return count
+
+
+def is_int8(op) -> bool:
+    return op.has_attr("mkldnn_data_type") and op.attr("mkldnn_data_type") == "int8"
 
 
 def unpacks(op) -> bool:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from dataclasses import dataclass, field
 
-from qat8.int8.compact import unpacks
+from qat8.int8.compact import is_int8, unpacks
 from qat8.int8.passes import CONVOLUTIONS
 from qat8.int8.selection import layer_name
 
@@ -38,10 +38,6 @@ class Inspection:
             *([f"left in FP32 for the accuracy: {', '.join(self.left_out)}"] if self.left_out else []),
             *(f"left in FP32: {count} x {name}: {why}" for name, (count, why) in sorted(self.left.items())),
         ]
-
-
-def is_int8(op) -> bool:
-    return op.has_attr("mkldnn_data_type") and op.attr("mkldnn_data_type") == "int8"
 
 
 def inspect(before: Counter, program, asked: set[str], left_out: frozenset[str] = frozenset()) -> Inspection:

@@ -12,9 +12,9 @@ from pathlib import Path
 
 from rich.console import Console
 
-from qat8 import artifacts, cli, datafile, environment, imaging, processes
+from qat8 import artifacts, cli, environment, fitting, processes
 from qat8.console import say
-from qat8.errors import DataError, MachineError, UsageError
+from qat8.errors import MachineError, UsageError
 from qat8.models import registry
 
 PROFILES = artifacts.DATA / "profiles"
@@ -70,7 +70,7 @@ def build(subject: Subject, args, cpus: list[int], target: Path) -> None:
         ModelError, DataError: the model or the images are missing, or do not belong together.
     """
     artifacts.model_files(subject.directory)
-    count = _check_data(subject.directory, Path(args.data_file))
+    count = fitting.require(subject.directory, Path(args.data_file))
     with artifacts.exclusive(target), artifacts.atomic_directory(target) as directory:
         profile = _profile(subject, args, cpus, repeated=count < args.batch_size)
         _write(profile, directory)
@@ -80,14 +80,6 @@ def build(subject: Subject, args, cpus: list[int], target: Path) -> None:
         artifacts.write_manifest(directory / "manifest.json", "profile", config, inputs, outputs)
     _show(profile)
     say(f"profile: {artifacts.shown(target)}")
-
-
-def _check_data(model: Path, data: Path) -> int:
-    with datafile.Reader(data) as reader:
-        wanted, given = artifacts.preprocessing_of(model), reader.header.fingerprint
-        if wanted and given and not imaging.same_pixels(wanted, given):
-            raise DataError(f"{data} was preprocessed otherwise than {model} was trained", next_step="inv preprocess")
-        return len(reader)
 
 
 def _profile(subject: Subject, args, cpus: list[int], repeated: bool):

@@ -11,9 +11,8 @@ from pathlib import Path
 
 from rich.console import Console
 
-from qat8 import artifacts, cli, datafile, imaging
+from qat8 import artifacts, cli, fitting
 from qat8.console import say, step
-from qat8.errors import DataError
 from qat8.models import registry
 
 SENSITIVITY = artifacts.DATA / "sensitivity"
@@ -47,7 +46,7 @@ def build(name: str, qat: Path, fp32: Path, data: Path, ops: str, target: Path) 
         ModelError, DataError: a model or the images are missing, or do not belong together.
     """
     artifacts.model_files(qat), artifacts.model_files(fp32)
-    _require_fitting(fp32, data)
+    fitting.require(fp32, data)
     inputs = {"qat": artifacts.sha256(qat), "fp32": artifacts.sha256(fp32), "data": artifacts.sha256(data)}
     config = {"model": name, "quantized_ops": ops}
     with artifacts.exclusive(target):
@@ -62,13 +61,6 @@ def build(name: str, qat: Path, fp32: Path, data: Path, ops: str, target: Path) 
             artifacts.write_manifest(directory / "manifest.json", "sensitivity", config, inputs, outputs)
         say((target / "sensitivity.txt").read_text().rstrip())
     say(f"sensitivity: {artifacts.shown(target)}")
-
-
-def _require_fitting(model: Path, data: Path) -> None:
-    with datafile.Reader(data) as reader:
-        wanted, given = artifacts.preprocessing_of(model), reader.header.fingerprint
-    if wanted and given and not imaging.same_pixels(wanted, given):
-        raise DataError(f"{data} was preprocessed otherwise than {model} was trained", next_step="inv preprocess")
 
 
 def _measure(qat: Path, fp32: Path, data: Path, ops: str):

@@ -1,0 +1,21 @@
+"""Whether a data file was made for a model."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from qat8 import artifacts, datafile, imaging
+from qat8.errors import DataError
+
+
+def require(model: Path, data: Path) -> int:
+    """The number of images in `data`.
+
+    Raises:
+        DataError: not a data file, or preprocessed otherwise than `model` was trained.
+    """
+    with datafile.Reader(data) as reader:
+        wanted, given = artifacts.preprocessing_of(model), reader.header.fingerprint
+        if wanted and given and not imaging.same_pixels(wanted, given):
+            raise DataError(f"{data} was preprocessed otherwise than {model} was trained", next_step="inv preprocess")
+        return len(reader)
