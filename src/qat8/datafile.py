@@ -45,13 +45,13 @@ import math
 import os
 import stat
 import struct
-import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
+from qat8.checksum import crc32
 from qat8.errors import DataError
 
 MAGIC = b"QAT8DATA"
@@ -118,7 +118,7 @@ def encode_header(h: Header) -> bytes:
         h.trailer_crc, len(text), *h.mean, *h.std, h.file_bytes,
     )  # fmt: skip
     body = (fixed + text).ljust(HEADER_BYTES - 4, b"\0")
-    return body + struct.pack("<I", zlib.crc32(body))
+    return body + struct.pack("<I", crc32(body))
 
 
 class Writer:
@@ -145,7 +145,7 @@ class Writer:
             raise DataError(f"label {label}", f"a class number from 0 to {h.classes - 1}")
         data = np.ascontiguousarray(image).tobytes()
         self._file.write(data)
-        self._crcs.append(zlib.crc32(data))
+        self._crcs.append(crc32(data))
         self._labels.append(label)
 
     def close(self) -> None:
@@ -163,7 +163,7 @@ class Writer:
             trailer = np.asarray(self._crcs, "<u4").tobytes()
             self._file.write(trailer)
             self._file.seek(0)
-            sums = {"labels_crc": zlib.crc32(labels), "trailer_crc": zlib.crc32(trailer)}
+            sums = {"labels_crc": crc32(labels), "trailer_crc": crc32(trailer)}
             self._file.write(encode_header(Header(**{**h.__dict__, **sums})))
         self._file.flush()
         os.fsync(self._file.fileno())
@@ -181,7 +181,7 @@ def _decode_header(block: bytes, path: Path) -> Header:
     mean, std = fields[12:15], fields[15:18]
     if version != VERSION or size != HEADER_BYTES:
         raise DataError(f"{path}: data file version {version}", f"version {VERSION}", "preprocess the images again")
-    if struct.unpack_from("<I", block, HEADER_BYTES - 4)[0] != zlib.crc32(block[: HEADER_BYTES - 4]):
+    if struct.unpack_from("<I", block, HEADER_BYTES - 4)[0] != crc32(block[: HEADER_BYTES - 4]):
         raise DataError(f"{path}: the header's CRC-32 is wrong", "an undamaged file", "preprocess the images again")
     if channels != CHANNELS or code not in DTYPES or not (0 < height <= MAX_SIDE and 0 < width <= MAX_SIDE):
         raise DataError(f"{path}: {channels} channels, {height} x {width}, dtype {code}", "3 channels, dtype 1 or 2")
@@ -250,7 +250,7 @@ class Reader:
         if not h.raw:
             trailer = self._read(h.labels_offset + 8 * h.count, 4 * h.count)
             self._crcs = np.frombuffer(trailer, "<u4")
-            if zlib.crc32(raw_labels) != h.labels_crc or zlib.crc32(trailer) != h.trailer_crc:
+            if crc32(raw_labels) != h.labels_crc or crc32(trailer) != h.trailer_crc:
                 raise DataError(f"{path}: labels or trailer are damaged (CRC-32)", "", "preprocess the images again")
         if self.labels.min() < 0 or self.labels.max() >= h.classes:
             bad = int(np.flatnonzero((self.labels < 0) | (self.labels >= h.classes))[0])
@@ -295,7 +295,7 @@ class Reader:
         view = memoryview(stored).cast("B")
         self._read_into(h.images_offset + i * h.image_bytes, view)
         if not h.raw and not self._checked[i]:
-            if zlib.crc32(view) != self._crcs[i]:
+            if crc32(view) != self._crcs[i]:
                 raise DataError(f"{self.path}: image {i} is damaged (CRC-32)", "", "preprocess the images again")
             self._checked[i] = True
         if stored is not out:

@@ -117,6 +117,36 @@ def test_exif_rotation_is_ignored_as_in_the_tutorial(save, photograph, tmp_path)
     assert np.array_equal(imaging.preprocess(turned, SMALL), imaging.preprocess(plain, SMALL))
 
 
+# What the crop cuts off is not computed, and nobody sees it in the pixels.
+
+SIDES = [(512, 512), (500, 375), (375, 500), (333, 250), (276, 600), (600, 276), (100, 100), (255, 257), (257, 256),
+         (1, 1), (3, 1), (1024, 768), (333, 1000), (1000, 333), (260, 900)]  # fmt: skip
+
+
+@pytest.mark.parametrize("filter_", imaging.FILTERS)
+@pytest.mark.parametrize("crop", [224, 28, 299, 301])
+def test_only_what_the_crop_needs_is_computed_and_the_pixels_are_those_of_the_whole_image(save, filter_, crop):
+    spec = dataclasses.replace(IMAGENET, crop=crop, filter=filter_)
+    random = np.random.default_rng(4)  # noise: an output pixel that lies elsewhere by a thousandth comes out otherwise
+    for width, height in SIDES:
+        path = save(Image.fromarray(random.integers(0, 256, (height, width, 3), np.uint8)), compress_level=0)
+        whole = imaging.centre_crop(imaging.decode(path, spec), crop)
+        assert np.array_equal(imaging.preprocess(path, spec), whole), (width, height)
+
+
+def test_an_eighth_of_the_work_is_left_out_for_photographs_of_usual_shapes():
+    for size, resized, wanted in (
+        ((500, 375), (341, 256), (341, 224)), ((375, 500), (256, 341), (224, 341)),
+        ((512, 512), (256, 256), (224, 224)),
+    ):  # fmt: skip
+        found, (left, top, right, bottom) = imaging._needed(size, resized, IMAGENET)
+        assert found == wanted
+        assert [right - left, bottom - top] == [s * w / r for s, w, r in zip(size, wanted, resized, strict=True)]
+    # 342 is no power of two: all of it, or other pixels would come out.
+    spec = dataclasses.replace(IMAGENET, crop=299)
+    assert imaging._needed((500, 400), (428, 342), spec) == ((428, 342), (0, 0, 500, 400))
+
+
 # What is no image.
 
 

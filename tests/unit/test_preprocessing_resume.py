@@ -1,10 +1,13 @@
 """A preprocessing run that was ended in any way is gone on with, and the file is the same to the last byte."""
 
+import ctypes
+import errno
 import os
 import signal
 import subprocess
 import sys
 import time
+from types import SimpleNamespace
 
 import pytest
 
@@ -107,6 +110,26 @@ def _command_line(process: str) -> str:
             return f.read()
     except OSError:
         return ""
+
+
+def test_the_files_room_is_taken_before_the_first_image(files):
+    start_and_kill(files, signal.SIGKILL, 1)
+    status = files.partial.stat()
+    assert status.st_blocks * 512 >= status.st_size > 0
+
+
+def test_no_room_for_the_file_is_an_error_and_a_file_system_that_cannot_reserve_is_none(tmp_path, monkeypatch):
+    with open(tmp_path / "file", "wb") as file:
+        partial.allocate(file.fileno(), 10_000)
+        assert os.stat(tmp_path / "file").st_blocks * 512 >= 10_000
+        with pytest.raises(OSError, match=r"File too large|No space"):
+            partial.allocate(file.fileno(), 2**62)
+        answers = iter([errno.EINTR, errno.EOPNOTSUPP])
+        monkeypatch.setattr(
+            partial, "_LIBC", SimpleNamespace(fallocate=lambda *_: ctypes.set_errno(next(answers)) or -1)
+        )
+        partial.allocate(file.fileno(), 10_000)
+    assert next(answers, None) is None
 
 
 @pytest.fixture

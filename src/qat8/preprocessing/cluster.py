@@ -75,8 +75,7 @@ def decode(
 ) -> tuple[list[np.ndarray], tuple | None]:
     """On the worker: uint8 [3, H, W] of each file, or the fault of the first that is no image."""
     try:
-        images = [imaging.decode_bytes(c, Path(n), spec) for c, n in zip(contents, names, strict=True)]
-        return [imaging.centre_crop(image, spec.crop) for image in images], None
+        return [imaging.preprocess_bytes(c, Path(n), spec) for c, n in zip(contents, names, strict=True)], None
     except QatError as e:
         return [], (e.fact, e.expected, e.next_step)
 

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import os
-import zlib
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
 from qat8 import datafile, imaging
+from qat8.checksum import crc32
 from qat8.preprocessing.listing import Chunk
 
 
@@ -46,7 +46,7 @@ def store(chunk: Chunk, images, target: Target) -> Done:
         for row, image in enumerate(images, chunk.first):
             if h.dtype == datafile.DTYPES[1]:
                 image = datafile.normalise(image, target.spec.mean, target.spec.std, out=buffer)
-            crcs.append(zlib.crc32(image))
+            crcs.append(crc32(image))
             write_at(file, memoryview(image).cast("B"), h.images_offset + row * h.image_bytes)
     finally:
         os.close(file)

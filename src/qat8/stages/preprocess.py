@@ -129,6 +129,7 @@ def build(request: Request) -> None:
         header = _header(request, found.count)
         with Partial(request.output, header, artifacts.fingerprint([config, header.count])) as partial:
             _require_room(partial, header.file_bytes)
+            partial.reserve()
             _fill(request, images, found.missing, partial)
             partial.finish(label for _, label in listing.present(images, found.missing))
             _publish(request, config, inputs, found, partial)

@@ -22,6 +22,7 @@ from qat8.console import Bar, say
 from qat8.errors import DataError
 from qat8.models import registry
 from qat8.preprocessing.listing import CHUNK, Chunk
+from qat8.preprocessing.partial import allocate
 from qat8.preprocessing.work import Target, preprocess
 
 EMBEDDED = artifacts.DATA / "dataset" / "embedded"
@@ -110,7 +111,9 @@ def _ours(spec: imaging.Preprocessing, dtype: str, file: Path) -> Way:
     target = Target(file, header, spec)
 
     def run(paths: list[Path]) -> None:
-        file.touch()
+        out = os.open(file, os.O_WRONLY | os.O_CREAT, 0o644)
+        allocate(out, header.images_offset + len(paths) * header.image_bytes)
+        os.close(out)
         preprocess(Chunk(0, 0, paths, "0"), target)
 
     return run
