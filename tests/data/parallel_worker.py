@@ -2,7 +2,8 @@
 
 Who it is comes from the environment, as for `inv train`; OUT gets checkpoints, metrics, and each rank's last state.
 DIE_AT=N makes rank 1 kill itself after N updates. With `-` for DATA it makes three updates on the same four images,
-which have other labels in the second half of the batch.
+which have other labels in the second half of the batch; with `+` one update, on other images in each process: three of
+four in rank 0.
 """
 
 import os
@@ -26,8 +27,8 @@ def main(argv: list[str]) -> None:
     die_at = int(settings.pop("DIE_AT", -1))
     group = parallel.join()
     session, config = tiny_model.opened(dict(np.load(weights)), group, **settings)
-    if data == "-":
-        same_images_other_labels(session)
+    if data in ("-", "+"):
+        same_images_other_labels(session) if data == "-" else other_images(session)
         return save(session, out)
     images = Images.read(Path(data), MODEL.preprocessing, config, CLASSES)
     first = group.rank == 0
@@ -70,8 +71,28 @@ def same_images_other_labels(session) -> None:
     for done in range(3):
         session.scheduler.step(done)
         session.set(session.rate, session.scheduler())
+        running = session.running()
         session.run(session.update, feed, [session.loss])
-        session.synchronise()
+        session.synchronise(running, feed.get(programs.SHARE, [1])[0])
+
+
+def other_images(session) -> None:
+    """The parts differ in everything but the greatest value: the range that the first layer is quantized by."""
+    random, group = np.random.default_rng(0), session.group
+    x = random.normal(0, 0.5, (4, 3, tiny_model.SIDE, tiny_model.SIDE)).astype(np.float32)
+    x = np.clip(
+        x * np.float32([1, 2, 3, 1])[:, None, None, None] + np.float32([0, 1, -1, 3])[:, None, None, None], -4, 4
+    )
+    x[:, 0, 0, 0] = 4
+    mine = [slice(0, 3), slice(3, 4)][group.rank] if group.size > 1 else slice(0, 4)
+    feed = {programs.IMAGE: x[mine], programs.LABEL: np.zeros((len(x[mine]), 1), np.int64)}
+    feed[programs.TEACHER] = np.zeros((len(x[mine]), CLASSES), np.float32)
+    share = len(x[mine]) / 4
+    if group.size > 1:
+        feed[programs.SHARE] = np.array([share], np.float32)
+    running = session.running()
+    session.run(session.update, feed, [session.loss])
+    session.synchronise(running, share)
 
 
 def save(session, out: str) -> None:

@@ -104,6 +104,35 @@ def test_a_whole_training_in_two_processes_gives_the_model_of_one(train, data, w
             assert mine["loss"] == pytest.approx(theirs["loss"], rel=0.05)
 
 
+def test_batch_norms_that_train_get_the_statistics_of_the_whole_batch(train, weights):
+    """Of three images in one process and one in the other: the mean of the two would be another one."""
+    settings = [*LABELS, "batch_norm=train"]
+    one, two = arrays(train(1, "one", "+", *settings) / "rank0.npz"), train(2, "two", "+", *settings)
+    first, second = arrays(two / "rank0.npz"), arrays(two / "rank1.npz")
+    assert len(running(one)) == 4  # mean and variance of two BatchNorms
+    assert all(np.array_equal(first[name], second[name]) for name in running(one))
+    mean, variance = running(one)[:2]
+    before = {mean: weights["features.1._mean"], variance: weights["features.1._variance"]}
+    assert min(np.abs(one[name] - before[name]).max() for name in before) > 0.1  # they have moved
+    # In parts of how far they have. The second BatchNorm's are others: what reaches it was normalised by each part.
+    assert difference(one, first, before, before) < 1e-5
+
+
+def test_a_whole_training_of_batch_norms_in_two_processes_is_near_that_of_one(train, photographs):
+    """Each process normalises by its own half of a batch: the larger it is, the nearer."""
+    data = photographs(40, "train", classes=tiny_model.CLASSES)
+    settings = ["distillation.weight=0", "batch_size=32", "LearningRate.base_lr=0.001", "batch_norm=train"]
+    one, two = train(1, "one", data, *settings), train(2, "two", data, *settings)
+    whole, halves, second = (arrays(f) for f in (one / "latest.npz", two / "latest.npz", two / "rank1.npz"))
+    assert all(np.array_equal(halves[name], second[name]) for name in halves)
+    assert difference(whole, halves, running(whole)) < 2e-2
+
+
+def running(state: dict) -> list[str]:
+    """Running means (w_1) and variances (w_2)."""
+    return sorted(name for name in state if "norm" in name and name.endswith((".w_1", ".w_2")))
+
+
 def metrics(directory: Path) -> list[dict]:
     """Without what the clock says."""
     lines = (directory / "metrics.jsonl").read_text().splitlines()

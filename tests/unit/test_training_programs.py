@@ -76,6 +76,19 @@ def test_calibration_moves_the_activation_ranges_and_nothing_else(opened, images
     assert all(any(word in name for word in ("scale", "state", "accum")) for name in moved), moved
 
 
+def test_calibration_leaves_statistics_alone_that_updates_will_train(opened, images):
+    session, config = opened(batch_norm="train")
+    before = state(session)
+    calibration.ranges(session, Loader(images, config.batch_size), 3)
+    moved = changed(before, state(session))
+    assert moved and not moved & of_layers(session)
+    frozen, _ = opened()
+    calibration.ranges(frozen, Loader(images, config.batch_size), 3)
+    assert {name: v.tolist() for name, v in state(frozen).items() if name in moved} == {
+        name: session.get(name).tolist() for name in moved
+    }
+
+
 def test_correction_gives_quantized_layers_the_means_that_they_have_in_fp32(opened, images):
     session, config = opened()
     calibration.ranges(session, Loader(images, config.batch_size), 20)

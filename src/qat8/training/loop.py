@@ -122,8 +122,9 @@ class Trainer:
         feed = {IMAGE: x, LABEL: batch.labels, TEACHER: self.teacher(x)}
         if s.group.size > 1:
             feed[SHARE] = np.array([batch.share], np.float32)
+        running = s.running()
         loss, logits = s.run(s.update, feed, [s.loss, s.logits])
-        s.synchronise()
+        s.synchronise(running, batch.share)
         self.position.updates += 1
         self._set_rate()
         mine = [float(np.asarray(loss).ravel()[0]), float((logits.argmax(1) == batch.labels[:, 0]).mean())]

@@ -16,7 +16,7 @@ from qat8.engine import paddle
 from qat8.int8 import unsigned
 from qat8.models import biases
 from qat8.models.registry import Model
-from qat8.training import parallel, schedule
+from qat8.training import norms, parallel, schedule
 from qat8.training.parallel import SHARE, Group
 
 IMAGE, LABEL, TEACHER = "image", "label", "teacher"
@@ -51,7 +51,7 @@ class Session:
     persistables: dict[str, str] = field(default_factory=dict)  # what a checkpoint holds, see _stable_names
     group: Group = field(default_factory=Group)
     averages: list[dict[str, str]] = field(default_factory=list)  # of each activation range: slot -> variable
-    statistics: list[str] = field(default_factory=list)  # BatchNorm's running ones, when training moves them
+    trained: list[norms.Norm] = field(default_factory=list)  # BatchNorms whose running statistics training moves
 
     def run(self, program, feed: dict, fetch: list[str], scope=None, prune: bool = False) -> list[np.ndarray]:
         """Run a program on image float32 [n, 3, H, W]; label and teacher are zeros where the program wants them."""
@@ -63,11 +63,16 @@ class Session:
             feed = {**feed, SHARE: np.ones(1, np.float32)}
         return self.executor.run(program, feed, fetch, scope=scope or self.scope, use_prune=prune)
 
-    def synchronise(self) -> None:
+    def running(self) -> list[np.ndarray]:
+        """Running mean and variance of each of the trained BatchNorms in turn."""
+        return [self.get(name) for name in norms.variables(self.trained)]
+
+    def synchronise(self, running: list[np.ndarray] | None = None, share: float = 1) -> None:
         """After a step in which each process saw its own images: what the step moved becomes what all of them saw.
 
         Ranges become those of one process that saw them all: a moving average's sum was r * old + max(own), and the
-        greatest of these is r * old + max(all). BatchNorm's running statistics become the processes' mean.
+        greatest of these is r * old + max(all). So do running statistics, which were `running` before an update on
+        `share` of the images.
         """
         if self.group.size == 1:
             return
@@ -78,8 +83,10 @@ class Session:
                 self.set(name, value.reshape(1))
                 if "OutState" in names:
                     self.set(names["OutScale"], self.get(name) / self.get(names["OutState"]))
-        for name in self.statistics:
-            self.set(name, self.group.reduce(self.get(name)) / self.group.size)
+        if running:
+            of_all = norms.of_all(self.group, self.trained, running, self.running(), share)
+            for name, value in zip(norms.variables(self.trained), of_all, strict=True):
+                self.set(name, value)
 
     def follow_first(self) -> None:
         """The first process's variables in all of them."""
@@ -194,8 +201,7 @@ def open_session(model: Model, config: TrainConfig, steps: int, group: Group | N
     session = Session(executor, scope, reference, fp32, ranges, update, test, logits, loss, scheduler, rate)
     session.persistables, session.group = _stable_names(train, test), group
     session.averages = _averages(train)
-    if config.batch_norm == "train":
-        session.statistics = sorted(v for k, v in student.names.items() if k.endswith(("._mean", "._variance")))
+    session.trained = norms.moved_by(train)
     return session
 
 
@@ -232,6 +238,8 @@ def _forward_only(program):
     for i in reversed(range(len(block.ops))):
         if int(block.ops[i].attr("op_role")) & learning:
             block._remove_op(i, sync=False)
+        elif block.ops[i].type == "batch_norm":  # ranges are taken of what prediction computes
+            block.ops[i]._set_attr("use_global_stats", True)
     block._sync_with_cpp()
     return copy
 
