@@ -82,14 +82,16 @@ def train(c, model="MobileNetV1", pretrained_model="", data="imagenet", data_dir
 @task(help=RUNTIME | {"check_data": "data file on which INT8 must name the same classes as QAT",
                       "strategy": "qat or ptq: which model of inv train",
                       "max_drop": "points of top-1 that INT8 may lose; the fewest layers stay in FP32 for it",
+                      "reduce_range": "for CPUs without VNNI: auto, true or false",
                       "fp32_model": "reference of --max-drop"})  # fmt: skip
 def convert(c, model="MobileNetV1", qat_model_path="", int8_model_save_path="", quantized_ops="conv2d,pool2d,fc",
-            check_data="", min_agreement=0.98, max_drop="", fp32_model="", strategy="qat",
+            check_data="", min_agreement=0.98, max_drop="", fp32_model="", strategy="qat", reduce_range="",
             runtime="local"):  # fmt: skip
     """Convert a float32 QAT model to a oneDNN INT8 model."""
     run("convert", flags(model=model, qat_model_path=qat_model_path, int8_model_save_path=int8_model_save_path,
                          quantized_ops=quantized_ops, check_data=check_data, min_agreement=min_agreement,
-                         max_drop=max_drop, fp32_model=fp32_model, strategy=strategy), runtime)  # fmt: skip
+                         max_drop=max_drop, fp32_model=fp32_model, strategy=strategy,
+                         reduce_range=reduce_range), runtime)  # fmt: skip
 
 
 @task(help=RUNTIME)
@@ -155,6 +157,22 @@ def profile(c, model="MobileNetV1", precision="int8", model_path="", batch_size=
     run("profile", flags(model=model, precision=precision, model_path=model_path, batch_size=batch_size,
                          num_threads=num_threads, cpus=cpus, iterations=iterations, warmup=warmup,
                          data_file=data_file, output_dir=output_dir), runtime, cpus=cpus)  # fmt: skip
+
+
+@task(
+    help={
+        "batch_sizes": "by comma; 1-64: every size of them in turn",
+        "testers": "cpp, engine, by comma",
+        "instances": "processes of each tester and batch size; all at once",
+        "every": "seconds between samples",
+    }
+)
+def soak(c, model="MobileNetV1", precision="", model_path="", data_file="", testers="cpp", batch_sizes="1,50,1-64",
+         instances=1, num_threads=1, minutes=30.0, every=5.0, output_dir=""):  # fmt: skip
+    """Let testers work for long and say whether their memory, open files and threads stay flat."""
+    run("soak", flags(model=model, precision=precision, model_path=model_path, data_file=data_file, testers=testers,
+                      batch_sizes=batch_sizes, instances=instances, num_threads=num_threads, minutes=minutes,
+                      every=every, output_dir=output_dir))  # fmt: skip
 
 
 @task(help=RUNTIME | {"fix": "print the commands that steady this host", "apply": "run them",
@@ -253,7 +271,7 @@ def demo(c, runtime="local"):
 
 
 namespace = Collection(dataset, weights, preprocess, train, convert, export, peers, benchmark, report, compare, history,
-                       profile, sensitivity, doctor, schema, demo, shell)  # fmt: skip
+                       profile, sensitivity, soak, doctor, schema, demo, shell)  # fmt: skip
 namespace.add_collection(Collection("build", build_tester, build_image, build_peers, compare_images))
 namespace.add_collection(Collection("k8s", k8s_manifest))
 namespace.add_collection(Collection("speed", speed_preprocess))

@@ -14,7 +14,9 @@ enum ExitCode {
   kStageError = 6,
   kVerificationError = 7,
   kBusyError = 8,
+  kHungUp = 129,
   kInterrupted = 130,
+  kTerminated = 143,
 };
 
 // What is the case, what was expected, what to do next: printed as one line on stderr.

@@ -66,8 +66,8 @@ Spec TimeFlag(const std::string& name, double Flags::*field, const char* unit, c
 
 Spec ScenarioFlag(const std::string& help) {
   return {"scenario", "", help, [=](Flags& f, const std::string& v) {
-            if (v != "single-stream" && v != "offline" && v != "server") {
-              Fail("--scenario: '" + v + "' is none of single-stream, offline, server");
+            if (v != "single-stream" && v != "offline" && v != "server" && v != "soak") {
+              Fail("--scenario: '" + v + "' is none of single-stream, offline, server, soak");
             }
             f.scenario = v;
           }};
@@ -105,7 +105,8 @@ const std::vector<Spec>& Specs() {
               "engine_tester: images that go through the network at a time; 0: the fastest, measured at loading"),
       BoolFlag("own_kernels", &Flags::own_kernels,
                "engine_tester: depthwise convolutions by our own kernel; false: all by oneDNN"),
-      ScenarioFlag("single-stream, offline or server: speed alone, as MLPerf inference defines them"),
+      ScenarioFlag("single-stream, offline or server: speed alone, as MLPerf inference defines them; soak: the same work "
+                   "for --duration, with nothing kept of it, for who watches the memory"),
       TimeFlag("duration", &Flags::duration, "seconds", "of a scenario, in server of each probe: at least so long"),
       IntFlag("min_queries", &Flags::min_queries, 0, INT_MAX,
               "of a scenario, in server of each probe: at least so many; 0: 1 offline, else 1024"),
@@ -114,6 +115,7 @@ const std::vector<Spec>& Specs() {
       TextFlag("latencies_file", &Flags::latencies_file, "write the raw times of a scenario's queries to this file"),
       BoolFlag("barrier", &Flags::barrier,
                "after the warm-up of a scenario print 'ready' and wait for a line on standard input: when to start"),
+      BoolFlag("vary_batch", &Flags::vary_batch, "of a soak: batches of every size from 1 to --batch_size, in turn"),
       BoolFlag("help", &Flags::help, "print this"),
   };
   return specs;
@@ -137,7 +139,8 @@ void CheckScenario(const std::set<std::string>& given, Flags* flags) {
   };
   const std::string& scenario = flags->scenario;
   if (scenario.empty()) {
-    refuse({"duration", "min_queries", "target_latency_ms", "seed", "latencies_file", "barrier"}, "without --scenario");
+    refuse({"duration", "min_queries", "target_latency_ms", "seed", "latencies_file", "barrier", "vary_batch"},
+           "without --scenario");
     return;
   }
   refuse({"iterations", "min_seconds"}, "with --scenario: use --duration and --min_queries");
@@ -146,6 +149,12 @@ void CheckScenario(const std::set<std::string>& given, Flags* flags) {
   if (scenario != "server") refuse({"target_latency_ms"}, "without --scenario=server");
   if (scenario == "server" && flags->target_latency_ms <= 0) {
     Fail("--scenario=server needs --target_latency_ms, what p99 must not exceed (MLPerf's for ResNet50 is 15)");
+  }
+  if (scenario != "soak") refuse({"vary_batch"}, "without --scenario=soak");
+  if (scenario == "soak") {
+    refuse({"min_queries", "latencies_file", "warmup_size"}, "with --scenario=soak, which keeps and times nothing");
+    refuse({"with_accuracy_layer"}, "with --scenario=soak, which needs the scores");
+    return;
   }
   if (scenario != "offline" && !given.count("batch_size")) flags->batch_size = 1;  // a query of MLPerf's is one image
   if (flags->min_queries == 0) flags->min_queries = scenario == "offline" ? 1 : 1024;

@@ -19,13 +19,14 @@ struct Flags {
   bool int8_online = false;
   int micro_batch = 0;
   bool own_kernels = true;
-  std::string scenario;  // "", single-stream, offline, server
+  std::string scenario;  // "", single-stream, offline, server, soak
   double duration = 10;
   int min_queries = 0;  // never 0 after ParseFlags
   double target_latency_ms = 0;
   int seed = 1;
   std::string latencies_file;
   bool barrier = false;
+  bool vary_batch = false;
   bool help = false;
 };
 

@@ -18,6 +18,7 @@
 #include "scenario.h"
 #include "scenario_report.h"
 #include "signals.h"
+#include "soak.h"
 
 namespace {
 
@@ -42,6 +43,12 @@ void Main(const Flags& flags) {
   Predictor predictor(flags, data.height(), data.width());
   setting.init_ms = std::chrono::duration<double, std::milli>(std::chrono::steady_clock::now() - start).count();
   profiler.Collect(false);
+  if (flags.scenario == "soak") {
+    const SoakRun run = RunSoak(flags, &data, &predictor);
+    PrintSoak(flags, run);
+    if (!flags.json.empty()) WriteFileAtomically(flags.json, SoakJson(flags, setting, run));
+    return;
+  }
   if (!flags.scenario.empty()) {
     const ScenarioRun run = RunScenario(flags, &data, &predictor);
     PrintScenario(flags, run);

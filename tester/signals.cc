@@ -23,6 +23,8 @@ volatile sig_atomic_t g_remove_set = 0;
 void OnSignal(int signal) {
   switch (signal) {
     case SIGINT: Leave("error: interrupted; run the same command again\n", kInterrupted);
+    case SIGTERM: Leave("error: terminated; run the same command again\n", kTerminated);
+    case SIGHUP: Leave("error: the terminal is gone; run the same command again\n", kHungUp);
     case SIGILL: Leave("error: Paddle used an instruction that this CPU does not have\n", kMachineError);
     default: Leave("error: Paddle crashed over this model; next: check that its files are undamaged\n", kModelError);
   }
@@ -34,7 +36,13 @@ void InstallSignalHandlers() {
   struct sigaction action {};
   action.sa_handler = OnSignal;
   sigemptyset(&action.sa_mask);
-  for (int signal : {SIGINT, SIGILL, SIGSEGV, SIGBUS, SIGFPE, SIGABRT}) sigaction(signal, &action, nullptr);
+  for (int signal : {SIGILL, SIGSEGV, SIGBUS, SIGFPE, SIGABRT}) sigaction(signal, &action, nullptr);
+  // Who starts a program in the background or under nohup ignores these for it.
+  for (int signal : {SIGINT, SIGTERM, SIGHUP}) {
+    struct sigaction before {};
+    sigaction(signal, nullptr, &before);
+    if (before.sa_handler != SIG_IGN) sigaction(signal, &action, nullptr);
+  }
 }
 
 void RemoveOnSignal(const std::string& path) {

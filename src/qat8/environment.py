@@ -27,7 +27,6 @@ from qat8.results import Check, Environment, Peak
 
 CGROUP = Path("/sys/fs/cgroup")
 TOOLS = {"cmake": "cmake", "g++": "g++", "make": "make"}  # program -> Debian package
-NO_VNNI = "warning: this CPU has no AVX-512 VNNI; the tutorial's gain without it is about 1.5x instead of up to 4x"
 PACKAGES = ("paddlepaddle", "paddleslim", "numpy", "pillow", "scipy")
 # What computes and what spreads the work over threads, in Paddle's wheel.
 LIBRARIES = ("base/libpaddle.so", "libs/libdnnl.so.3", "libs/libiomp5.so", "libs/libmklml_intel.so")
@@ -36,11 +35,6 @@ VARIABLES = ("OMP_NUM_THREADS", "KMP_AFFINITY", "KMP_BLOCKTIME", "MKL_NUM_THREAD
              "MALLOC_ARENA_MAX", "GLIBC_TUNABLES", "CPU_NUM")  # fmt: skip
 FLAGS = ("avx2", "fma", "avx512f", "avx512bw", "avx512vl", "avx512_vnni", "avx_vnni", "avx512_bf16", "amx_tile",
          "amx_int8", "amx_bf16")  # fmt: skip
-
-
-def has_vnni() -> bool:
-    """AVX-512 VNNI, the instructions that the tutorial's INT8 figures rest on."""
-    return "avx512_vnni" in cpuinfo().get("flags", "").split()
 
 
 def has_bf16() -> bool:
@@ -144,7 +138,7 @@ def docker_engine() -> str | None:
         return None
 
 
-def _version(package: str) -> str:
+def version_of(package: str) -> str:
     try:
         return version(package)
     except PackageNotFoundError:
@@ -175,7 +169,7 @@ def record(checks: list[Check], onednn: dict | None = None, peak: Peak | None = 
         container_details=container(),
         limits=kernel.cgroup_limits(),
         load_average=kernel.load_average(),
-        versions={"qat8": __version__, "python": platform.python_version(), **{p: _version(p) for p in PACKAGES}},
+        versions={"qat8": __version__, "python": platform.python_version(), **{p: version_of(p) for p in PACKAGES}},
         libraries=libraries(),
         onednn=onednn,
         git_commit=git_commit(),

@@ -64,4 +64,5 @@ class BusyError(QatError):
     exit_code = 8
 
 
-INTERRUPTED = 130  # Ctrl-C, by the shells' convention 128 + SIGINT
+# By the shells' convention 128 + the signal: a terminal that is gone, Ctrl-C, kill.
+HUNG_UP, INTERRUPTED, TERMINATED = 129, 130, 143

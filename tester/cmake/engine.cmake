@@ -9,8 +9,8 @@ foreach(library ${libdnnl} ${libiomp5})
   endif()
 endforeach()
 
-add_library(tester_engine STATIC engine/convert.cc engine/depthwise.cc engine/engine_predictor.cc engine/executor.cc engine/memory_plan.cc
-  engine/network.cc engine/onednn.cc engine/plan_file.cc)
+add_library(tester_engine STATIC engine/convert.cc engine/depthwise.cc engine/engine_predictor.cc engine/executor.cc engine/isa.cc
+  engine/memory_plan.cc engine/network.cc engine/onednn.cc engine/plan_file.cc)
 # GCC 12 finds its own AVX-512 intrinsics uninitialised (GCC's bug 105593).
 set_source_files_properties(engine/convert.cc PROPERTIES COMPILE_OPTIONS -Wno-maybe-uninitialized)
 # The pragma alone; Intel's library, linked below, has the functions of GCC's that it calls.

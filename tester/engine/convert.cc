@@ -6,6 +6,8 @@
 #include <cmath>
 #include <cstdint>
 
+#include "isa.h"
+
 namespace {
 
 float Least(Type type) { return type == Type::kInt8 ? -128.0f : 0.0f; }
@@ -57,17 +59,11 @@ __attribute__((target("avx512f,avx512bw,avx512vl"))) std::size_t QuantizeWithAvx
   return i;
 }
 
-bool HasAvx512() {
-  static const bool has = __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
-                          __builtin_cpu_supports("avx512vl");
-  return has;
-}
-
 }  // namespace
 
 void QuantizeImage(const float* planes, std::size_t pixels, float factor, Type type, void* out) {
   auto* bytes = static_cast<std::uint8_t*>(out);
-  const std::size_t done = HasAvx512() ? QuantizeWithAvx512(planes, pixels, factor, type, bytes) : 0;
+  const std::size_t done = HasAvx512Core() ? QuantizeWithAvx512(planes, pixels, factor, type, bytes) : 0;
   if (type == Type::kInt8) {
     QuantizePixels(planes, done, pixels, factor, type, static_cast<std::int8_t*>(out));
   } else {

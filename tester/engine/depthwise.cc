@@ -4,6 +4,8 @@
 
 #include <algorithm>
 
+#include "isa.h"
+
 // GCC 12's own intrinsics start from an undefined register, on purpose (its bug 105593).
 #pragma GCC diagnostic ignored "-Wmaybe-uninitialized"
 
@@ -152,10 +154,7 @@ std::size_t Place(int c) {
 
 }  // namespace
 
-bool Depthwise::Supported() {
-  return __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
-         __builtin_cpu_supports("avx512vl") && __builtin_cpu_supports("avx512vnni");
-}
+bool Depthwise::Supported() { return HasAvx512Vnni(); }
 
 bool Depthwise::Fits(const Shape& s) {
   return (s.stride == 1 || s.stride == 2) && s.top >= 0 && s.top <= 1 && s.left >= 0 && s.left <= 1;

@@ -41,7 +41,7 @@ class Depthwise {
   Depthwise(const Shape& shape, const std::int8_t* weights, const float* scale, const float* bias, float high,
             float factor);
 
-  // Whether the CPU has the instructions.
+  // Whether the CPU has the instructions, and oneDNN has not been told to do without them.
   static bool Supported();
   static bool Fits(const Shape& shape);
 

@@ -7,6 +7,8 @@
 namespace {
 
 constexpr std::size_t kCandidates[] = {1, 2, 4, 8, 16};
+// Networks that are kept, each for a batch size with memory of its own. As many as Paddle's tester keeps shapes.
+constexpr std::size_t kNetworks = 10;
 constexpr double kSeconds = 0.03;  // of measuring a candidate, but at least two runs
 constexpr double kHopeless = 1.05;  // slower than the best by so much, twice: larger ones are not tried
 
@@ -25,9 +27,17 @@ Executor::Executor(const std::string& path, int batch, int micro_batch, bool own
 }
 
 Network& Executor::NetworkFor(std::size_t batch) {
-  std::unique_ptr<Network>& network = networks_[batch];
-  if (!network) network = std::make_unique<Network>(file_, &weights_, cpu_, batch, own_kernels_);
-  return *network;
+  if (networks_.count(batch) == 0 && networks_.size() == kNetworks) DropOldest();
+  Kept& kept = networks_[batch];
+  kept.used = ++turn_;
+  if (!kept.network) kept.network = std::make_unique<Network>(file_, &weights_, cpu_, batch, own_kernels_);
+  return *kept.network;
+}
+
+void Executor::DropOldest() {
+  networks_.erase(std::min_element(networks_.begin(), networks_.end(), [](const auto& a, const auto& b) {
+    return a.second.used < b.second.used;
+  }));
 }
 
 void Executor::Choose(std::size_t batch) {

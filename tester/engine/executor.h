@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstddef>
+#include <cstdint>
 #include <map>
 #include <memory>
 #include <string>
@@ -24,6 +25,7 @@ class Executor {
 
  private:
   Network& NetworkFor(std::size_t batch);
+  void DropOldest();
   void Choose(std::size_t batch);
   double SecondsPerImage(std::size_t batch, const float* pixels, float* scores);
 
@@ -31,6 +33,12 @@ class Executor {
   bool own_kernels_;
   onednn::Cpu cpu_;
   Weights weights_;
-  std::map<std::size_t, std::unique_ptr<Network>> networks_;
+  struct Kept {
+    std::unique_ptr<Network> network;
+    std::uint64_t used = 0;  // the turn of its last use
+  };
+
+  std::map<std::size_t, Kept> networks_;  // by batch size
+  std::uint64_t turn_ = 0;
   std::size_t micro_batch_ = 0;
 };

@@ -46,6 +46,10 @@ enum dnnl_query_t {
   dnnl_query_scratchpad_md = 136,
 };
 
+// Sets of instructions, as sets of bits: each of them with those that it builds upon.
+using dnnl_cpu_isa_t = unsigned;
+constexpr dnnl_cpu_isa_t kIsaAvx512Core = 0x27, kIsaAvx512CoreVnni = 0x67;
+
 constexpr int kArgSrc = 1, kArgSrc1 = 2, kArgDst = 17, kArgWeights = 33, kArgBias = 41, kArgScratchpad = 80;
 constexpr int kArgScales = 4096;  // | the argument that is scaled
 
@@ -60,6 +64,7 @@ struct dnnl_version_t {
 };
 
 const dnnl_version_t* dnnl_version();
+dnnl_cpu_isa_t dnnl_get_effective_cpu_isa();
 
 dnnl_status_t dnnl_engine_create(dnnl_engine**, dnnl_engine_kind_t, std::size_t index);
 dnnl_status_t dnnl_engine_destroy(dnnl_engine*);

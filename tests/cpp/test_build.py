@@ -37,7 +37,9 @@ def fake_python(directory: Path, libdir: Path) -> Path:
 def test_the_exit_codes_of_the_cpp_tester_are_those_of_errors_py():
     listed = dict(re.findall(r"^  k(\w+) = (\d+),", (TESTER / "errors.h").read_text(), re.M))
     classes = {c.__name__: c for c in vars(errors).values() if isinstance(c, type) and issubclass(c, errors.QatError)}
-    expected = {name: str(c.exit_code) for name, c in classes.items()} | {"Interrupted": str(errors.INTERRUPTED)}
+    expected = {name: str(c.exit_code) for name, c in classes.items()}
+    signals = {"HungUp": errors.HUNG_UP, "Interrupted": errors.INTERRUPTED, "Terminated": errors.TERMINATED}
+    expected |= {name: str(code) for name, code in signals.items()}
     assert listed == expected
 
 

@@ -4,9 +4,9 @@ import subprocess
 
 import pytest
 
-from qat8 import environment
+from qat8 import instructions
 
-pytestmark = pytest.mark.skipif(not environment.has_vnni(), reason="this CPU has no AVX-512 VNNI: oneDNN does it all")
+pytestmark = pytest.mark.skipif(not instructions.has_vnni(), reason="this CPU has no AVX-512 VNNI: oneDNN does it all")
 
 # channels, height, width, stride, and the zeros above, to the left, below, to the right
 SHAPES = {

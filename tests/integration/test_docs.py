@@ -105,7 +105,7 @@ def flags_of(*start: str) -> set[str]:
 @functools.cache
 def scenario_flags() -> set[str]:
     """Those that tester/flags.cc refuses without --scenario, and that one itself."""
-    listed = re.search(r'refuse\(\{([^}]*)\}, "without --scenario"\)', (REPO / "tester/flags.cc").read_text())
+    listed = re.search(r'refuse\(\{([^}]*)\},\s*"without --scenario"\)', (REPO / "tester/flags.cc").read_text())
     return {"--scenario", *(f"--{name}" for name in re.findall(r"\w+", listed[1]))}
 
 

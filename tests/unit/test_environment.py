@@ -13,21 +13,6 @@ def cpuinfo(monkeypatch, flags: str) -> None:
     monkeypatch.setattr(environment, "cpuinfo", lambda: {"model name": "Made up", "vendor_id": "X", "flags": flags})
 
 
-@pytest.mark.parametrize(
-    ("flags", "answer"),
-    [
-        ("fpu avx2 avx512f avx512_vnni", True),
-        ("fpu avx2 avx512f", False),
-        ("fpu avx_vnni", False),  # the 256 bit form of clients, not what the tutorial's figures rest on
-        ("avx512_vnni_made_up", False),
-        ("", False),
-    ],
-)
-def test_vnni_is_the_kernels_flag_and_no_part_of_a_word(monkeypatch, flags, answer):
-    cpuinfo(monkeypatch, flags)
-    assert environment.has_vnni() is answer and environment.cpu()["vnni"] is answer
-
-
 def test_only_flags_that_bear_on_the_figures_are_recorded(monkeypatch):
     cpuinfo(monkeypatch, "fpu vme avx2 avx512_vnni hypervisor")
     found = environment.cpu()
@@ -60,7 +45,7 @@ def test_what_onednn_says_and_a_measured_peak_are_part_of_the_record():
 
 
 def test_a_package_that_is_not_there_is_recorded_as_such():
-    assert environment._version("no-such-package") == "not installed"
+    assert environment.version_of("no-such-package") == "not installed"
 
 
 @pytest.fixture

@@ -21,7 +21,7 @@ def test_every_class_has_an_exit_code_of_its_own():
 def test_the_readme_lists_these_codes(repo):
     text = (repo / "README.md").read_text()
     listed = {int(code) for code in re.findall(r"^\| (\d+) \|", text, re.MULTILINE)}
-    assert listed == {0, errors.INTERRUPTED, *(c.exit_code for c in CLASSES)}
+    assert listed == {0, errors.HUNG_UP, errors.INTERRUPTED, errors.TERMINATED, *(c.exit_code for c in CLASSES)}
 
 
 @pytest.mark.parametrize(

@@ -11,7 +11,7 @@ import pytest
 sys.path.insert(0, str(Path(__file__).parents[1] / "data"))
 import report_fixture as fixture
 
-from qat8 import artifacts, datafile, environment, imaging, results
+from qat8 import artifacts, datafile, imaging, instructions, results
 from qat8.benchmarking import plan as planning
 from qat8.benchmarking.load import Load
 from qat8.stages import benchmark
@@ -41,7 +41,7 @@ def home(tmp_path, monkeypatch):
     """Models, a data file that fits them, testers and CPUs, all pretended."""
     monkeypatch.setattr(benchmark, "RESULTS", tmp_path / "results")
     monkeypatch.setattr(os, "sched_getaffinity", lambda pid: set(CPUS))
-    monkeypatch.setattr(environment, "has_vnni", lambda: True)
+    monkeypatch.setattr(instructions, "has_vnni", lambda: True)
     (tmp_path / "tester").write_text("program")
     monkeypatch.setattr(planning, "TESTERS", {name: [str(tmp_path / "tester")] for name in ("cpp", "python")})
     write_data(tmp_path / "val.bin", imaging.SYMMETRIC)
@@ -127,7 +127,8 @@ def test_the_data_files_subsets_are_used(planned, home):
 
 def test_a_cpu_without_vnni_is_warned_of_and_measured(planned, monkeypatch):
     assert not any("VNNI" in line for line in planned()[3])
-    monkeypatch.setattr(environment, "has_vnni", lambda: False)
+    monkeypatch.setattr(instructions, "has_vnni", lambda: False)
+    monkeypatch.setattr(instructions, "_flags", set)
     assert any("no AVX-512 VNNI" in line and "about 1.5x" in line for line in planned()[3])
 
 

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from qat8 import artifacts, environment, kernel
+from qat8 import artifacts, environment, instructions, kernel
 from qat8.stages import build_tester, convert, doctor, train
 
 
@@ -151,7 +151,7 @@ def test_a_directory_without_a_model_is_refused_by_name(refused, tmp_path):
 
 
 def test_conversion_of_something_that_is_no_program_leaves_no_model(refused, tmp_path, monkeypatch):
-    monkeypatch.setattr(environment, "has_vnni", lambda: True)
+    monkeypatch.setattr(instructions, "shortcomings", list)
     (tmp_path / "qat").mkdir()
     for name in ("model.pdmodel", "model.pdiparams"):
         (tmp_path / "qat" / name).write_bytes(b"")
@@ -201,6 +201,7 @@ def machine(monkeypatch):
         monkeypatch.setattr(kernel, "load_average", lambda: [load, 0.0, 0.0])
         monkeypatch.setattr(environment, "missing_tools", lambda: [])
         monkeypatch.setattr(environment, "docker_engine", lambda: "20.10")
+        monkeypatch.setattr(instructions, "shortcomings", list)
         return {f.what: f for f in doctor.findings()}
 
     return find
@@ -229,6 +230,14 @@ def test_what_spoils_figures_is_found_with_what_to_do(machine, facts, what, ok, 
     found = machine(**facts)
     assert found[what].ok is ok and advice in found[what].advice
     assert all(f.ok for name, f in found.items() if name != what)
+
+
+def test_the_doctor_names_the_variable_that_keeps_onednn_from_vnni(machine, monkeypatch):
+    monkeypatch.setenv("ONEDNN_MAX_CPU_ISA", "AVX2")
+    machine()
+    monkeypatch.setattr(instructions, "shortcomings", lambda: ["ONEDNN_MAX_CPU_ISA=AVX2 keeps oneDNN from it"])
+    found = next(f for f in doctor.findings() if f.what == "AVX-512 VNNI")
+    assert found.ok is False and "ONEDNN_MAX_CPU_ISA=AVX2" in found.found and found.advice == "unset ONEDNN_MAX_CPU_ISA"
 
 
 def test_the_doctor_prints_this_machine(ends):

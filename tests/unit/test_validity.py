@@ -3,7 +3,7 @@
 import pytest
 from test_benchmarking import SMALL, make_plan, measured_of, one_run
 
-from qat8 import kernel
+from qat8 import artifacts, instructions, kernel
 from qat8.benchmarking import validity
 from qat8.benchmarking.onednn_log import Kernels
 from qat8.results import AccuracyGate, Conditions
@@ -18,6 +18,8 @@ QUIET = {
 def quiet_machine(tmp_path, monkeypatch):
     """A machine that tells nothing: what it is set to must not decide these tests."""
     monkeypatch.setattr(kernel, "ROOT", tmp_path)
+    monkeypatch.setattr(instructions, "_flags", lambda: {"avx512_vnni"})
+    monkeypatch.setattr(instructions, "limit", lambda: None)
     return tmp_path
 
 
@@ -47,6 +49,7 @@ def test_when_all_is_well_every_check_holds():
     assert found.keys() == {
         "int8 kernels", "affinity", "threads", "accuracy", "outputs", "inputs", "amount", "repetitions", "other load",
         "steal", "CPU quota", "heat", "swapping", "frequency", "load elsewhere", "turbo", "governor", "hyper-threading",
+        "VNNI",
     }  # fmt: skip
     assert failed(measured=watched()) == {}
 
@@ -176,3 +179,13 @@ def test_ratios_that_scatter_fail_the_check_of_repetitions():
     assert failed(measured=measured_of(SMALL, fp32=close, int8=far)) == {}
     found = failed(measured=measured_of(SMALL, fp32=close, int8=([300, 390, 300], {})))
     assert found.keys() == {"repetitions"} and "3.00 to 3.90" in found["repetitions"]
+
+
+@pytest.mark.parametrize(("config", "ok"), [({}, False), ({"reduced_range": True}, True)])
+def test_without_vnni_a_model_of_the_full_range_is_warned_of_and_one_made_for_it_is_not(monkeypatch, config, ok):
+    monkeypatch.setattr(instructions, "_flags", set)
+    monkeypatch.setattr(artifacts, "read_manifest", lambda path: {"config": config})
+    found = checks()
+    assert found["16-bit sums"].ok is ok and found["16-bit sums"].level == "warning"
+    assert ("--reduce-range=true" in found["16-bit sums"].detail) is not ok
+    assert found["VNNI"].word == "warning" and "about 1.5x" in found["VNNI"].detail

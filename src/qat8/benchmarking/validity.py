@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 
 import numpy as np
 
-from qat8 import kernel, peers
+from qat8 import artifacts, instructions, kernel, peers
 from qat8.benchmarking.measure import Measured
 from qat8.benchmarking.onednn_log import Kernels
 from qat8.benchmarking.plan import PRECISIONS, Cell, Plan
@@ -50,6 +50,7 @@ def checks(
              f"paired INT8/FP32 ratios lie within {MAX_RATIO_SPREAD:.0%} of each other"),
         *machine_checks(measured),
         *(_gate(gate) for gate in gates),
+        *range_warnings(plan),
         *standing_warnings(plan.cpus),
     ]  # fmt: skip
 
@@ -96,12 +97,27 @@ def _watched(
     return _all(name, [(cell, holds(v), words(v)) for cell, v in known], meaning, level)
 
 
+def range_warnings(plan: Plan) -> list[Check]:
+    """Without VNNI the kernels add in 16 bits: a model made for that is told by its manifest."""
+    if not instructions.saturates():
+        return []
+    manifests = {name: artifacts.read_manifest(found["int8"]) or {} for name, found in plan.models.items()}
+    full = [name for name, m in manifests.items() if not m.get("config", {}).get("reduced_range")]
+    detail = (
+        f"{', '.join(full)}: without VNNI sums of 16 bits overflow, which costs accuracy; "
+        "next: inv convert --reduce-range=true" if full else "made for CPUs without VNNI"
+    )  # fmt: skip
+    return [Check(check="16-bit sums", level="warning", ok=not full, detail=detail)]
+
+
 def standing_warnings(cpus: list[int]) -> list[Check]:
     """How the machine is set. `inv doctor --fix` says what to do about it."""
     turbo, governors = kernel.turbo(), {kernel.governor(n) for n in cpus} - {None}
     shared = [n for n in cpus if len(kernel.siblings(n)) > 1]
     not_told = "this machine does not tell"
+    lacking = "; ".join(instructions.shortcomings())
     return [
+        Check(check="VNNI", level="warning", ok=not lacking, detail=lacking or "oneDNN may use AVX-512 VNNI"),
         Check(check="turbo", level="warning", ok=not turbo, detail={
             None: not_told, True: "on; the tutorial turns it off, because the clock then depends on heat and load",
             False: "off"}[turbo]),

@@ -101,17 +101,21 @@ def op_set(names: str) -> set[str]:
     return wanted
 
 
-def convert(loaded: Loaded, ops: set[str], wanted: selection.Wanted | None = None):
+def convert(loaded: Loaded, ops: set[str], wanted: selection.Wanted | None = None, reduced: bool = False):
     """Apply the passes to a QAT program; returns the INT8 program, in the same scope.
 
     Args:
         wanted: which layers are quantized, of those that `ops` names (None: all).
+        reduced: outputs behind ReLU use 127 of uint8's 255 levels, so that the sums of two products that CPUs without
+            VNNI keep in 16 bits cannot overflow (`qat8.instructions`); what the stock pass does (6), for this reason.
     """
     from paddle.base.framework import IrGraph
     from paddle.framework import core
 
     with paddle.static.scope_guard(loaded.scope), native_stderr_kept_back():
         unsigned = narrow(loaded.program)
+        if reduced:
+            unsigned = set()
         graph = IrGraph(core.Graph(loaded.program.desc), for_test=True)
         graph = _pass_class(unsigned, wanted)(ops, _scope=loaded.scope, _place=paddle.CPUPlace(), _core=core).apply(
             graph

@@ -84,9 +84,9 @@ class Judge:
 class Candidates:
     """INT8 models of one QAT model, each with other layers quantized; made, judged, thrown away."""
 
-    def __init__(self, qat: Path, fp32: Path, ops: set[str], judge: Judge) -> None:
-        """`qat` and `fp32`: PREFIX.pdmodel and PREFIX.pdiparams."""
-        self._prefix, self._ops, self._judge = str(qat), ops, judge
+    def __init__(self, qat: Path, fp32: Path, ops: set[str], judge: Judge, reduced: bool = False) -> None:
+        """`qat` and `fp32`: PREFIX.pdmodel and PREFIX.pdiparams; `reduced`: see `passes.convert`."""
+        self._prefix, self._ops, self._judge, self._reduced = str(qat), ops, judge, reduced
         self._fp32 = passes.load(str(fp32))
         self.rounded: list[str] = []  # of the last model: layers in FP32 whose own weights could not be had
 
@@ -95,7 +95,7 @@ class Candidates:
         with tempfile.TemporaryDirectory(prefix="qat8-") as name:
             loaded = passes.load(self._prefix)
             self.rounded = fp32_weights.put_back(loaded.program, loaded.scope, self._fp32.scope, wanted)
-            program = passes.convert(loaded, self._ops, wanted)
+            program = passes.convert(loaded, self._ops, wanted, self._reduced)
             save_model(program, loaded.feeds, loaded.fetches, loaded.executor, loaded.scope, Path(name))
             ops = [op for op in program.global_block().ops if inspection.is_int8(op) and _has_weights(op)]
             layers = [(selection.layer_name(op.input_arg_names, op.output_arg_names), op.type) for op in ops]

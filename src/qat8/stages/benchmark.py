@@ -10,7 +10,19 @@ from pathlib import Path
 
 import numpy as np
 
-from qat8 import artifacts, cli, datafile, environment, export, imaging, peers, processes, results, tracking
+from qat8 import (
+    artifacts,
+    cli,
+    datafile,
+    environment,
+    export,
+    imaging,
+    instructions,
+    peers,
+    processes,
+    results,
+    tracking,
+)
 from qat8.benchmarking import (
     cores,
     gate,
@@ -91,8 +103,8 @@ def main(argv: list[str], prog: str = "benchmark") -> None:
         raise UsageError(f"--output: there is no directory {output.parent}")
     if output and plan.load.scenarios:
         artifacts.require_replaceable(output.with_suffix(loads.RAW))
-    if not environment.has_vnni():
-        say(environment.NO_VNNI)
+    for line in instructions.shortcomings():
+        say(f"warning: {line}")
     RESULTS.mkdir(parents=True, exist_ok=True)
     with artifacts.exclusive(RESULTS / "benchmark"):
         loads.remove_leftovers(RESULTS)

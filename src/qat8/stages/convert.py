@@ -12,7 +12,7 @@ from pathlib import Path
 
 import numpy as np
 
-from qat8 import artifacts, cli, datafile, environment, imaging
+from qat8 import artifacts, cli, datafile, imaging, instructions
 from qat8.console import say, step
 from qat8.errors import DataError, UsageError, VerificationError
 from qat8.models import registry
@@ -45,6 +45,12 @@ def parser(prog: str) -> cli.Parser:
     p.flag(
         "strategy", default="qat", choices=["qat", "ptq"], help="which of the two models of `inv train` (default paths)"
     )
+    p.flag(
+        "reduce-range",
+        default="auto",
+        choices=["auto", "true", "false"],
+        help="without VNNI: 7 bits of an activation, so that 16-bit sums hold (auto: where this one lacks it)",
+    )
     return p  # fmt: skip
 
 
@@ -54,7 +60,8 @@ def main(argv: list[str], prog: str = "convert") -> None:
     source = Path(args.qat_model_path or home / args.strategy)
     target = Path(args.int8_model_save_path or home / {"qat": "int8", "ptq": "int8_ptq"}[args.strategy])
     check = Path(args.check_data) if args.check_data else None
-    build(source, target, args.quantized_ops, check, args.min_agreement, _limit(args, home))
+    reduced = instructions.saturates() if args.reduce_range == "auto" else args.reduce_range == "true"
+    build(source, target, args.quantized_ops, check, args.min_agreement, _limit(args, home), reduced)
 
 
 @dataclass(frozen=True)
@@ -76,21 +83,24 @@ def _limit(args, home: Path) -> Limit | None:
 
 
 def build(
-    source: Path, target: Path, ops: str, check: Path | None, min_agreement: float, limit: Limit | None = None
-) -> None:
-    """Convert, look, check, and only then put the model in its place.
+    source: Path, target: Path, ops: str, check: Path | None, min_agreement: float, limit: Limit | None = None,
+    reduced: bool = False,
+) -> None:  # fmt: skip
+    """Convert, look, check, and only then put the model in its place. `reduced`: see `passes.convert`.
 
     Raises:
         ModelError: `source` is no QAT model.
         VerificationError: nothing was quantized, the outputs differ too often, or no choice of layers meets `limit`.
     """
     program_file, _ = artifacts.model_files(source)
-    if not environment.has_vnni():
-        say(environment.NO_VNNI)
+    for line in instructions.shortcomings():
+        say(f"warning: {line}")
     config = {"quantized_ops": ops, "converter": CONVERTER, "min_agreement": min_agreement if check else None}
     inputs = {"qat_model": artifacts.sha256(source)}
     if check:
         inputs["check_data"] = artifacts.sha256(check) if check.is_file() else ""
+    if reduced:
+        config |= {"reduced_range": True}
     if limit:
         artifacts.model_files(limit.fp32)
         config |= {"max_drop": limit.points, "min_agreement": None}
@@ -100,9 +110,9 @@ def build(
             say(f"INT8 model is up to date: {artifacts.shown(target)}")
             return
         with artifacts.atomic_directory(target) as directory:
-            left_out, accuracy = _select(program_file, ops, check, limit) if limit else (frozenset(), None)
+            left_out, accuracy = _select(program_file, ops, check, limit, reduced) if limit else (frozenset(), None)
             with step("converting to INT8"):
-                found = _convert(program_file, ops, directory, left_out, limit and limit.fp32)
+                found = _convert(program_file, ops, directory, left_out, limit and limit.fp32, reduced)
             for line in found.lines():
                 say(f"  {line}")
             _require_int8(found)
@@ -120,7 +130,7 @@ def build(
     say(f"INT8 model: {artifacts.shown(target)}")
 
 
-def _select(program_file: Path, ops: str, data: Path, limit: Limit) -> tuple[frozenset[str], dict]:
+def _select(program_file: Path, ops: str, data: Path, limit: Limit, reduced: bool) -> tuple[frozenset[str], dict]:
     """The layers to leave in FP32, and the accuracies with them."""
     from qat8.int8 import passes, selection, sensitivity
 
@@ -131,7 +141,7 @@ def _select(program_file: Path, ops: str, data: Path, limit: Limit) -> tuple[fro
     with step("FP32 reference"):
         judge = sensitivity.Judge(limit.fp32, data, len(os.sched_getaffinity(0)))
     reference, _ = artifacts.model_files(limit.fp32)
-    candidates = sensitivity.Candidates(program_file.with_suffix(""), reference.with_suffix(""), asked, judge)
+    candidates = sensitivity.Candidates(program_file.with_suffix(""), reference.with_suffix(""), asked, judge, reduced)
     measured: dict[frozenset[str], float] = {}
 
     def drop(left: frozenset[str]) -> float:
@@ -155,7 +165,7 @@ def _select(program_file: Path, ops: str, data: Path, limit: Limit) -> tuple[fro
     return left, drops
 
 
-def _convert(program_file: Path, ops: str, directory: Path, left_out: frozenset[str], fp32: Path | None):
+def _convert(program_file: Path, ops: str, directory: Path, left_out: frozenset[str], fp32: Path | None, reduced: bool):
     from qat8.int8 import compact, inspection, passes
     from qat8.saving import save_model
 
@@ -165,7 +175,7 @@ def _convert(program_file: Path, ops: str, directory: Path, left_out: frozenset[
     before = loaded.types()
     if left_out:
         _unround(loaded, left_out, fp32)
-    program = passes.convert(loaded, asked, lambda name: name not in left_out)
+    program = passes.convert(loaded, asked, lambda name: name not in left_out, reduced)
     compact.compact(program, loaded.scope)
     save_model(program, loaded.feeds, loaded.fetches, loaded.executor, loaded.scope, directory)
     # Read back: what counts is what is in the file.

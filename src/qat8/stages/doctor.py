@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from rich.table import Table
 
-from qat8 import artifacts, cli, environment, kernel, tuning
+from qat8 import artifacts, cli, environment, instructions, kernel, tuning
 from qat8.console import console, say
 from qat8.errors import UsageError
 
@@ -82,8 +82,10 @@ def findings() -> list[Finding]:
     missing, docker = environment.missing_tools(), environment.docker_engine()
     quota, load = kernel.cgroup_limits()["cpu_quota"], (kernel.load_average() or [0.0])[0]
     fixable = "inv doctor --fix"
+    lacking, limit = instructions.shortcomings(), instructions.limit()
     return [
-        Finding("AVX-512 VNNI", cpu["vnni"], "yes" if cpu["vnni"] else "no",
+        Finding("AVX-512 VNNI", cpu["vnni"] and not lacking, "; ".join(lacking) or "yes" if cpu["vnni"] else "no",
+                f"unset {limit[0]}" if cpu["vnni"] and limit else
                 "INT8 gains about 1.5x without it (tutorial, Xeon Gold 6148); use Cascade Lake or newer"),
         Finding("turbo", None if turbo is None else not turbo, {None: "not told", True: "on", False: "off"}[turbo],
                 fixable if turbo else "the host decides; compare FP32 and INT8 of one run only"),

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections import Counter
 from pathlib import Path
 
-from qat8 import artifacts, cli, environment
+from qat8 import artifacts, cli, instructions
 from qat8.console import say, step
 from qat8.errors import UsageError
 from qat8.export import DIRECTORY, engine_file
@@ -50,8 +50,8 @@ def build(sources: dict[str, Path]) -> None:
         if artifacts.up_to_date(target, "export", config, inputs):
             say(f"engine's files are up to date: {artifacts.shown(target)}")
             return
-        if not environment.has_vnni():
-            say(environment.NO_VNNI)
+        for line in instructions.shortcomings():
+            say(f"warning: {line}")
         with artifacts.atomic_directory(target) as directory:
             sizes = {precision: _export(source, precision, directory) for precision, source in sources.items()}
             carried = artifacts.read_manifest(sources["int8"]) or {}

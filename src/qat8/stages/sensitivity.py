@@ -11,7 +11,7 @@ from pathlib import Path
 
 from rich.console import Console
 
-from qat8 import artifacts, cli, fitting
+from qat8 import artifacts, cli, fitting, instructions
 from qat8.console import say, step
 from qat8.models import registry
 
@@ -73,7 +73,8 @@ def _measure(qat: Path, fp32: Path, data: Path, ops: str):
         judge = sensitivity.Judge(fp32, data, len(os.sched_getaffinity(0)))
     with step("quantizing each layer alone"):
         reference, _ = artifacts.model_files(fp32)
-        candidates = sensitivity.Candidates(program.with_suffix(""), reference.with_suffix(""), asked, judge)
+        candidates = sensitivity.Candidates(program.with_suffix(""), reference.with_suffix(""), asked, judge,
+                                            instructions.saturates())  # fmt: skip
         return sensitivity.analyse(candidates, judge)
 
 
