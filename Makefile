@@ -5,7 +5,7 @@ RUNTIME ?= local
 MODEL ?= MobileNetV1
 TESTS ?= tests
 
-.PHONY: help setup demo test lint lock dataset weights preprocess train convert tester benchmark bench report doctor image shell clean clean-containers
+.PHONY: help setup demo test kill lint lock dataset weights preprocess train convert tester benchmark bench report doctor image shell clean clean-containers
 
 help: ## this list
 	@awk 'BEGIN {FS = ":.*## "} /^[a-z-]+:.*## / {printf "  make %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -18,6 +18,9 @@ demo: setup ## the main job on the embedded photographs and model, end to end
 
 test: setup ## all tests
 	@.venv/bin/python -m pytest $(TESTS)
+
+kill: setup ## kill every stage hundreds of times, with full disks and wrong clocks: docs/reliability.md
+	@.venv/bin/python tests/faults/kill.py
 
 lint: setup ## check style
 	@.venv/bin/ruff check . && .venv/bin/ruff format --check .

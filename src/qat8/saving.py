@@ -5,18 +5,39 @@ from __future__ import annotations
 from pathlib import Path
 
 from qat8.engine import paddle
+from qat8.errors import MachineError
+from qat8.models.weights import lodtensor
 
 
 def save_model(program, feeds: list[str], fetches: list[str], executor, scope, directory: Path) -> None:
-    """Write `program` with its inputs `feeds`, its outputs `fetches` and the parameters in `scope`."""
+    """Write `program` with its inputs `feeds`, its outputs `fetches` and the parameters in `scope`.
+
+    Raises:
+        MachineError: the parameters did not fit on the disk.
+    """
     block = program.global_block()
     fetches = [_without_identities(block, name) for name in fetches]
-    with paddle.static.scope_guard(scope):
+    # Names as in a fresh process: else the bytes depend on what was saved before.
+    with paddle.static.scope_guard(scope), paddle.utils.unique_name.guard():
         # clip_extra=False: oneDNN's attributes are "extra" and would be stripped.
         paddle.static.save_inference_model(
             str(directory / "model"), [block.var(n) for n in feeds], [block.var(n) for n in fetches], executor,
             program=program, clip_extra=False,
         )  # fmt: skip
+    _require_whole(directory / "model.pdmodel", directory / "model.pdiparams")
+
+
+def _require_whole(program: Path, parameters: Path) -> None:
+    """Paddle's C++ that writes the parameters does not look whether it could: a full disk cuts them off."""
+    saved = paddle.static.deserialize_program(program.read_bytes())
+    wanted = sum(paddle.static.io.is_persistable(variable) for variable in saved.list_vars())
+    try:
+        found = lodtensor.count(parameters) if wanted else 0
+    except (ValueError, OSError) as e:
+        found = str(e)
+    if found != wanted:
+        raise MachineError(f"{parameters} is not whole ({found}; {wanted} tensors)", "room on the disk for all of it",
+                           "make room, then run again")  # fmt: skip
 
 
 def _without_identities(block, name: str) -> str:

@@ -1,5 +1,6 @@
 """Artifacts come whole or not at all, and know when there is nothing to do."""
 
+import errno
 import json
 import os
 import stat
@@ -110,6 +111,35 @@ def test_a_link_is_replaced_and_what_it_points_to_is_left_alone(tmp_path):
     assert (tmp_path / "elsewhere/part/file").read_text() == "theirs" and names(tmp_path) == ["elsewhere", "model"]
 
 
+def test_the_new_directory_takes_the_old_ones_place_in_one_step(tmp_path, monkeypatch):
+    target = artifact(tmp_path / "model", "old")
+    monkeypatch.setattr(os, "replace", lambda *_: pytest.fail("there would be a moment without a model"))
+    with atomic_directory(target) as temporary:
+        (temporary / "manifest.json").write_text("{}")
+    assert names(target) == ["manifest.json"] and names(tmp_path) == ["model"]
+
+
+def test_all_of_a_directory_reaches_the_disk_before_it_gets_its_name(tmp_path, monkeypatch):
+    steps, fsync, exchange = [], os.fsync, artifacts._exchange
+    monkeypatch.setattr(os, "fsync", lambda fd: (steps.append(os.readlink(f"/proc/self/fd/{fd}")), fsync(fd)))
+    monkeypatch.setattr(artifacts, "_exchange", lambda *pair: (steps.append("name"), exchange(*pair))[1])
+    with atomic_directory(tmp_path / "model") as temporary:
+        (temporary / "part").mkdir()
+        (temporary / "part/file").write_text("whole")
+        inside = {str(temporary), str(temporary / "part"), str(temporary / "part/file")}
+    before, after = steps[: steps.index("name")], steps[steps.index("name") + 1 :]
+    assert set(before) == inside and after == [str(tmp_path)]
+
+
+def test_an_error_of_the_disk_that_does_not_say_where_names_the_artifact(tmp_path):
+    with pytest.raises(OSError) as failure, exclusive(tmp_path / "model"):
+        raise OSError(errno.ENOSPC, "No space left on device")
+    assert failure.value.filename == str(tmp_path / "model")
+    with pytest.raises(OSError) as failure, exclusive(tmp_path / "model"):
+        raise OSError(errno.ENOSPC, "No space left on device", "elsewhere")
+    assert failure.value.filename == "elsewhere"
+
+
 # Killed runs.
 
 KILLED = """
@@ -121,6 +151,7 @@ make = getattr(artifacts, sys.argv[2])
 with artifacts.exclusive(target), make(target) as temporary:
     (temporary / "file" if temporary.is_dir() else temporary).write_text("half")
     if sys.argv[3] == "renaming":
+        artifacts._exchange = lambda *_: False  # as on a file system that cannot
         replace, calls = os.replace, []
         def replace_once(a, b):
             if calls:
@@ -168,6 +199,13 @@ def test_a_left_over_link_is_cleared_and_not_what_it_points_to(tmp_path):
     with exclusive(tmp_path / "model"):
         assert names(tmp_path) == ["elsewhere", "model"]
     assert (tmp_path / "elsewhere/part/file").read_text() == "theirs"
+
+
+def test_a_files_manifest_that_was_being_written_is_cleared_with_what_is_left_of_the_file(tmp_path):
+    (tmp_path / ".val.bin.manifest.json.tmp-x").write_text("{")
+    (tmp_path / ".val.bin.tmp-x").write_text("half")
+    with exclusive(tmp_path / "val.bin"):
+        assert names(tmp_path) == []
 
 
 def test_leftovers_of_another_artifact_are_not_touched(tmp_path):

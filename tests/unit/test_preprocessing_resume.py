@@ -208,6 +208,22 @@ def test_a_run_that_was_killed_before_the_file_had_its_name_decodes_nothing_agai
     assert decoded == [] and files.output.read_bytes() == files.expected(ends)
 
 
+def test_a_journal_that_outlived_its_file_is_cleared(files, ends, monkeypatch):
+    flags, replace = (*files.flags, f"--output-file={files.output}"), os.replace
+
+    def killed_after(a, b):
+        replace(a, b)
+        if b == files.output:
+            raise KeyboardInterrupt
+
+    with monkeypatch.context() as context:
+        context.setattr(os, "replace", killed_after)
+        assert ends(preprocess.main, *flags).code == 130
+    assert files.output.exists() and files.journal.exists()
+    assert "up to date" in ends(preprocess.main, *flags).out[-1]
+    assert not files.journal.exists()
+
+
 def test_synced_chunks_are_not_read_again(files, ends, monkeypatch, half):
     with open(files.journal, "a") as f:
         f.write("synced 2\n")

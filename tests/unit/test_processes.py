@@ -2,8 +2,11 @@
 
 import os
 import signal
+import subprocess
 import sys
+import time
 
+import psutil
 import pytest
 
 from qat8 import errors, processes
@@ -109,3 +112,43 @@ def test_a_program_that_hangs_is_ended():
 
 def test_output_that_is_not_utf8_does_not_matter():
     assert capture([sys.executable, "-c", "import sys; sys.stdout.buffer.write(b'a\\xff')"]) == "a\ufffd"
+
+
+# A parent that is killed.
+
+STARTS = {
+    "a tester": "processes.capture(['sleep', '61'])",
+    "an instance": "instances._Child(['sleep', '61'], {}).require_ready()",
+    "a rank of a training": "with launch._started([], launch.Layout(1), 1, Path(sys.argv[1])): time.sleep(60)",
+    "a stage": "sys.executable = sys.argv[1] + '/python'; local.run('train', [])",
+}
+PARENT = """
+import sys, time
+from pathlib import Path
+from qat8 import processes
+from qat8.benchmarking import instances
+from qat8.runtimes import local
+from qat8.training import launch
+launch._command = lambda argv: ["sleep", "61"]
+"""
+
+
+@pytest.mark.parametrize("what", STARTS)
+def test_what_a_killed_parent_had_started_ends_with_it(tmp_path, what):
+    (tmp_path / "python").write_text("#!/bin/sh\nexec sleep 61\n")
+    (tmp_path / "python").chmod(0o755)
+    parent = subprocess.Popen([sys.executable, "-c", PARENT + STARTS[what], str(tmp_path)])
+    try:
+        deadline = time.monotonic() + 30
+        while not (children := sleeping(parent.pid)) and time.monotonic() < deadline and parent.poll() is None:
+            time.sleep(0.02)
+        assert len(children) == 1
+        parent.kill()
+        assert psutil.wait_procs(children, timeout=10)[1] == []
+    finally:
+        parent.kill()
+        parent.wait()
+
+
+def sleeping(pid: int) -> list[psutil.Process]:
+    return [child for child in psutil.Process(pid).children() if child.name() == "sleep"]

@@ -45,6 +45,13 @@ def test_without_arguments_the_newest_results_are_reported(home, capsys):
     assert new.exists()
 
 
+def test_newest_results_from_the_future_are_warned_of_because_they_would_hide_all_later_ones(home, capsys):
+    path = _results(home / "data/results/a.json")
+    os.utime(path, (2**32, 2**32))
+    report.main([])
+    assert "warning: the time of data/results/a.json lies in the future" in capsys.readouterr().out
+
+
 @pytest.mark.parametrize("flag", ["--output-dir", "--output_dir"])
 def test_both_spellings_of_a_flag_name_the_directory(home, flag):
     report.main(["--results", str(_results(home / "r.json")), f"{flag}={home / 'here'}"])

@@ -1,5 +1,6 @@
 """What `inv benchmark` refuses before it measures anything. The models are files that nothing loads."""
 
+import datetime
 import json
 import os
 import sys
@@ -240,6 +241,36 @@ def test_raw_latencies_of_a_killed_run_are_cleared_by_the_next(planned, home):
     (left / "x.latencies").write_text("half")
     planned()
     assert not left.exists()
+
+
+def test_half_a_results_file_of_a_killed_run_and_latencies_without_results_are_cleared(planned, home):
+    (home / "results/20260101-000000-1.latencies").mkdir(parents=True)
+    (home / "results/20260101-000000-2.latencies").mkdir()
+    (home / "results/20260101-000000-2.json").write_text("{}")
+    (home / "results/.20260101-000000-1.json.tmp-abc").write_text("half")
+    said = planned()[3]
+    assert any("raw latencies of a run that has no results" in line for line in said)
+    left = sorted(p.name for p in (home / "results").iterdir() if not p.name.endswith(".lock"))
+    assert left == ["20260101-000000-2.json", "20260101-000000-2.latencies"]
+
+
+def test_half_of_the_file_that_output_names_is_cleared(planned, home):
+    (home / ".run.json.tmp-abc").write_text("half")
+    planned(f"--output={home}/run.json")
+    assert not (home / ".run.json.tmp-abc").exists()
+
+
+def test_a_manifest_of_another_data_file_is_refused(refuses, home):
+    artifacts.write_manifest(home / "val.bin.manifest.json", "preprocess", {}, {}, {"val.bin": "ab" * 32})
+    refuses(3, ["val.bin.manifest.json is of another file than val.bin", "run inv preprocess again"])
+
+
+def test_a_clock_that_was_set_back_overwrites_no_results(home):
+    created = datetime.datetime(2026, 1, 1, tzinfo=datetime.UTC)
+    first = benchmark._run_id(created)
+    (home / "results").mkdir()
+    (home / f"results/{first}.json").write_text("{}")
+    assert benchmark._run_id(created) == f"{first}-1"
 
 
 # Measured before.

@@ -1,9 +1,11 @@
 """The files of a training's measures, and what is left of them after an interruption."""
 
+import errno
 import json
 
 import pytest
-from tensorboardX.proto.event_pb2 import Event
+from tensorboardX import record_writer
+from tensorboardX.proto.event_pb2 import Event, SessionLog
 
 from qat8.training.checkpoint import Position
 from qat8.training.metrics import Metrics
@@ -20,17 +22,24 @@ def lines(directory) -> list[dict]:
     return [json.loads(line) for line in (directory / "metrics.jsonl").read_text().splitlines()]
 
 
-def scalars(directory) -> list[tuple[str, int, float]]:
-    """(tag, step, value) of all event files; a record is length, CRC, bytes, CRC."""
-    found = []
+def events(directory):
+    """Of all event files; a record is length, CRC, bytes, CRC."""
     for file in sorted((directory / "events").iterdir()):
         content, at = file.read_bytes(), 0
         while at < len(content):
             length = int.from_bytes(content[at : at + 8], "little")
-            event = Event.FromString(content[at + 12 : at + 12 + length])
-            found += [(value.tag, event.step, value.simple_value) for value in event.summary.value]
+            yield Event.FromString(content[at + 12 : at + 12 + length])
             at += length + 16
-    return found
+
+
+def scalars(directory) -> list[tuple[str, int, float]]:
+    """(tag, step, value)"""
+    return [(value.tag, event.step, value.simple_value) for event in events(directory) for value in event.summary.value]
+
+
+def sessions(directory) -> list[tuple[int, bool]]:
+    """(step, whether TensorBoard starts anew from it)"""
+    return [(event.step, event.session_log.status == SessionLog.START) for event in events(directory)]
 
 
 def test_a_line_an_update_and_a_line_a_validation(tmp_path):
@@ -83,3 +92,25 @@ def test_another_training_starts_new_files(tmp_path):
     write(second, [1])
     second.close()
     assert len(lines(tmp_path)) == 1 and len(list((tmp_path / "events").iterdir())) == 1
+
+
+def test_a_full_disk_ends_the_training_and_does_not_hold_it_up_for_ever(tmp_path, monkeypatch):
+    monkeypatch.setattr(record_writer, "open_file", lambda path: open("/dev/full", "wb"))  # noqa: SIM115
+    with pytest.raises(OSError) as failure:
+        write(Metrics(tmp_path, Position("x")), range(1, 100))  # more than any queue holds
+    assert failure.value.errno == errno.ENOSPC
+
+
+def test_a_training_that_goes_on_makes_tensorboard_forget_what_came_after_the_checkpoint(tmp_path):
+    first = Metrics(tmp_path, Position("x"))
+    write(first, [1, 2, 3])
+    first.close()
+    resumed = Metrics(tmp_path, Position("x", "updates", 2))
+    resumed.close()
+    assert [step for step, started in sessions(tmp_path) if started] == [3]
+
+
+def test_what_a_killed_run_was_writing_of_the_lines_is_cleared(tmp_path):
+    (tmp_path / ".metrics.jsonl.tmp-x").write_text("half")
+    Metrics(tmp_path, Position("x")).close()
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["events", "metrics.jsonl"]

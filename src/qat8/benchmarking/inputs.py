@@ -6,6 +6,7 @@ import functools
 from pathlib import Path
 
 from qat8 import artifacts
+from qat8.errors import DataError
 
 Signature = tuple[tuple[str, int, int, int], ...]
 
@@ -26,3 +27,18 @@ def checksum(path: Path) -> str:
 @functools.lru_cache
 def _checksum(path: Path, _: Signature) -> str:
     return artifacts.sha256(path) if path.exists() else "not there"
+
+
+def manifest_of(file: Path) -> dict:
+    """The manifest of a data file; {} where there is none.
+
+    Raises:
+        DataError: it is of another file, and would tell of the wrong images: `inv preprocess` was killed just before it
+            gave its file the name, or somebody put another file there.
+    """
+    manifest = artifacts.read_manifest(file) or {}
+    stated = manifest.get("outputs", {}).get(file.name)
+    if stated and stated != checksum(file):
+        raise DataError(f"{artifacts.manifest_path(file)} is of another file than {file.name}", f"SHA-256 {stated}",
+                        "run inv preprocess again, or remove the manifest of a file of your own")  # fmt: skip
+    return manifest

@@ -103,7 +103,7 @@ class _Child:
         self._command, self._errors = command, tempfile.TemporaryFile()  # noqa: SIM115  (closed by `close`)
         self._process = subprocess.Popen(
             command, env={**os.environ, **environment}, stdin=subprocess.PIPE, stdout=subprocess.PIPE,
-            stderr=self._errors, text=True,
+            stderr=self._errors, text=True, preexec_fn=processes.ends_with_parent(),
         )  # fmt: skip
 
     def require_ready(self) -> None:

@@ -55,9 +55,14 @@ def measure(plan: Plan, raw: Path) -> Loads:
 
 
 def remove_leftovers(directory: Path) -> None:
-    """Raw latencies of runs that were killed; their names never come again. Under the benchmark's lock."""
-    for path in directory.glob(f".*{RAW}{artifacts.TEMPORARY}*"):
-        shutil.rmtree(path, ignore_errors=True)
+    """What killed runs left among the results; their names never come again. Under the benchmark's lock."""
+    for suffix in (".json", RAW):
+        for path in directory.glob(f".*{suffix}{artifacts.TEMPORARY}*"):
+            artifacts.remove_leftovers(path.with_name(path.name[1:].partition(artifacts.TEMPORARY)[0]))
+    for path in directory.glob(f"*{RAW}"):
+        if path.is_dir() and not path.with_suffix(".json").exists():  # killed between the two
+            say(f"removing the raw latencies of a run that has no results: {artifacts.shown(path)}")
+            shutil.rmtree(path, ignore_errors=True)
 
 
 def command(plan: Plan, model: str, precision: str, scenario: str, threads: int, images: int) -> list[str]:

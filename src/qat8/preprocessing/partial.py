@@ -36,8 +36,7 @@ class Partial:
     """Open or start the partial file of `output`; a context manager. `done` counts the images that are in it."""
 
     def __init__(self, output: Path, header: datafile.Header, identity: str) -> None:
-        self.path = output.with_name(f".{output.name}.partial")
-        self._journal_path = output.with_name(f".{output.name}.journal")
+        self.path, self._journal_path = _partial_path(output), _journal_path(output)
         self.header, self._identity = header, identity
         self._digests = np.zeros(-(-header.count // CHUNK), np.uint64)  # 0: not done
         self.done, self._lines, self._last_sync = 0, 0, time.monotonic()
@@ -197,6 +196,20 @@ def allocate(file: int, size: int) -> None:
             return
         if code != errno.EINTR:
             raise OSError(code, os.strerror(code))
+
+
+def remove_journal(output: Path) -> None:
+    """What is left of a run that was killed when its file had just got its name: a journal of no file."""
+    if not _partial_path(output).exists():
+        _journal_path(output).unlink(missing_ok=True)
+
+
+def _partial_path(output: Path) -> Path:
+    return output.with_name(f".{output.name}.partial")
+
+
+def _journal_path(output: Path) -> Path:
+    return output.with_name(f".{output.name}.journal")
 
 
 def _number(digest: str) -> np.uint64:

@@ -6,11 +6,9 @@ because every image has its row.
 
 from __future__ import annotations
 
-import ctypes
 import itertools
-import os
 import signal
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 
@@ -18,6 +16,7 @@ from qat8.errors import MachineError
 from qat8.preprocessing import work
 from qat8.preprocessing.listing import Chunk
 from qat8.preprocessing.work import Done, Target
+from qat8.processes import ends_with_parent
 
 AHEAD = 2  # chunks per worker that are handed out: what is under way stays small whatever the number of images
 
@@ -33,7 +32,7 @@ def processes(chunks: Iterable[Chunk], target: Target, workers: int) -> Iterator
     Raises:
         MachineError: a worker was killed, for want of memory as a rule.
     """
-    with ProcessPoolExecutor(workers, initializer=_die_with, initargs=(os.getpid(),)) as pool:
+    with ProcessPoolExecutor(workers, initializer=_begin, initargs=(ends_with_parent(),)) as pool:
         try:
             waiting = iter(chunks)
             running: set[Future] = set()
@@ -53,9 +52,7 @@ def processes(chunks: Iterable[Chunk], target: Target, workers: int) -> Iterator
             raise
 
 
-def _die_with(parent: int) -> None:
+def _begin(end_with_parent: Callable[[], None]) -> None:
     """Ctrl-C reaches the whole group, and the parent ends the workers; a parent that is killed takes them along."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    ctypes.CDLL(None).prctl(1, signal.SIGKILL)  # PR_SET_PDEATHSIG
-    if os.getppid() != parent:
-        os._exit(1)
+    end_with_parent()

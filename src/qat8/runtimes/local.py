@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import signal
 import subprocess
 import sys
 import time
 
+from qat8 import processes
 from qat8.errors import INTERRUPTED
 
 
@@ -15,7 +17,9 @@ def run(stage: str, argv: list[str]) -> int:
     Ctrl-C reaches the stage too, as a member of the same process group: it is waited for, so that it can say where it
     stopped and leave nothing half-written.
     """
-    child = subprocess.Popen([sys.executable, "-m", f"qat8.stages.{stage}", *argv])
+    child = subprocess.Popen(
+        [sys.executable, "-m", f"qat8.stages.{stage}", *argv], preexec_fn=processes.ends_with_parent(signal.SIGTERM)
+    )
     try:
         return child.wait()
     except KeyboardInterrupt:

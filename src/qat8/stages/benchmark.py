@@ -108,6 +108,8 @@ def main(argv: list[str], prog: str = "benchmark") -> None:
     RESULTS.mkdir(parents=True, exist_ok=True)
     with artifacts.exclusive(RESULTS / "benchmark"):
         loads.remove_leftovers(RESULTS)
+        if output:
+            artifacts.remove_leftovers(output)
         record = _measure(plan, subsets, labels, identity, output, args.max_top1_drop / 100)
     if args.mlflow:
         run = tracking.log(record, output or RESULTS / f"{record.run_id}.json", args.mlflow)
@@ -196,7 +198,7 @@ def _read_data(plan: planning.Plan):
             export.require_made_from(directories[precision], precision)
         for peer in plan.peers:
             peers.require_made_from(name, peer, directories["fp32"])
-    manifest = artifacts.read_manifest(plan.data_of(first)) or {}
+    manifest = inputs.manifest_of(plan.data_of(first))
     whole = {"name": "all", "start": 0, "count": len(labels), "labels": "in the file", "used_in_training": False}
     return [summary.Subset(**s) for s in manifest.get("subsets", [whole])], labels
 
@@ -237,7 +239,7 @@ def _measured_before(identity: str) -> Path | None:
 
 def _measure(plan: planning.Plan, subsets, labels, identity: str, output: Path | None, max_drop: float):
     created = datetime.datetime.now(datetime.UTC)
-    run_id = f"{created:%Y%m%d-%H%M%S}-{os.getpid()}"
+    run_id = _run_id(created)
     say(f"{len(plan.cells())} configurations x FP32 and INT8 x {plan.repetitions} repetitions, CPUs {plan.cpus}")
     before = _checksums(plan)
     logs = {model: measure.int8_kernels(plan, model) for model in plan.models}
@@ -272,6 +274,13 @@ def _measure(plan: planning.Plan, subsets, labels, identity: str, output: Path |
     _say(record)
     say(f"results: {artifacts.shown(path)}")
     return record
+
+
+def _run_id(created: datetime.datetime) -> str:
+    """Of the time and the process: both come again when a clock is set back, in containers above all."""
+    base = f"{created:%Y%m%d-%H%M%S}-{os.getpid()}"
+    numbered = (f"{base}-{n}" if n else base for n in itertools.count())
+    return next(name for name in numbered if not (RESULTS / f"{name}.json").exists())
 
 
 def _checksums(plan: planning.Plan) -> dict[Path, str]:

@@ -18,6 +18,7 @@ from qat8.console import Bar, say, step
 from qat8.errors import DataError, MachineError, UsageError
 from qat8.models import registry
 from qat8.preprocessing import cluster, listing, pools
+from qat8.preprocessing import partial as partial_file
 from qat8.preprocessing.partial import Partial
 from qat8.preprocessing.work import Target
 
@@ -124,6 +125,7 @@ def build(request: Request) -> None:
     inputs = {"label_list": artifacts.sha256(request.label_list), "images": found.digest}
     with artifacts.exclusive(request.output):
         if artifacts.up_to_date(request.output, "preprocess", config, inputs):
+            partial_file.remove_journal(request.output)
             say(f"data file is up to date: {artifacts.shown(request.output)}")
             return
         header = _header(request, found.count)

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import argparse
+import time
 from pathlib import Path
 
 from rich.console import Console
 
 from qat8 import artifacts, cli, results
+from qat8.console import say
 from qat8.errors import DataError, UsageError
 from qat8.profiling.record import Profile
 from qat8.report import plots, print_summary, render_csv, render_html, render_markdown, summary_table
@@ -20,6 +22,8 @@ PROFILES_DIR = artifacts.DATA / "profiles"
 FILES = ("report.md", "report.html", "results.csv", "speed.png", "speed.svg", "accuracy.png", "accuracy.svg")
 # Of results that hold several instances, and the distributions of latency.
 SOME_FILES = ("instances.png", "instances.svg", "latency.png", "latency.svg")
+
+CLOCKS_DIFFER = 60  # seconds, between machines that share a disk
 
 
 def main(argv: list[str]) -> None:
@@ -95,6 +99,9 @@ def _newest() -> Path:
         raise DataError(
             f"no results in {artifacts.shown(RESULTS_DIR)}", "at least one *.json", "`inv benchmark` writes one"
         )
+    if found[-1].stat().st_mtime > time.time() + CLOCKS_DIFFER:
+        # Of a time when the clock was wrong: it would hide all that is measured from now on.
+        say(f"warning: the time of {artifacts.shown(found[-1])} lies in the future; name the results file to be sure")
     return found[-1]
 
 

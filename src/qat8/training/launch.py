@@ -103,8 +103,9 @@ def _started(argv: list[str], layout: Layout, port: int, logs: Path) -> Iterator
             with open(log(logs, rank), "w") as file:
                 output = None if rank == 0 else file
                 ranks[rank] = subprocess.Popen(
-                    command, stdin=subprocess.DEVNULL, stdout=output, stderr=file, env={**os.environ, **environment}
-                )
+                    command, stdin=subprocess.DEVNULL, stdout=output, stderr=file, env={**os.environ, **environment},
+                    preexec_fn=processes.ends_with_parent(),
+                )  # fmt: skip
         yield ranks
     finally:
         for process in ranks.values():

@@ -170,9 +170,24 @@ def convert(session: Session, config: TrainConfig):
     with paddle.static.scope_guard(session.scope):
         copy = session.test.clone(for_test=True)
         converted = quant.convert(copy, paddle.CPUPlace(), config.quant_aware(), session.scope)
+    _number_weight_scales(converted, session.scope)
     if config.uint8_behind_relu:
         unsigned.widen(converted)
     return converted
+
+
+def _number_weight_scales(program, scope) -> None:
+    """Name the weights' scales by the order of their operators.
+
+    paddleslim numbers them in the order of a Python set: the same training would give files of other bytes each time.
+    """
+    block = program.global_block()
+    dequantizing = [op for op in block.ops if op.type == "fake_channel_wise_dequantize_max_abs"]
+    for number, op in enumerate(dequantizing):
+        old, new = op.input("Scales")[0], f"weight_scale_{number}"
+        values = np.array(scope.find_var(old).get_tensor())
+        block._rename_var(old, new)
+        scope.var(new).get_tensor().set(values, paddle.CPUPlace())
 
 
 def open_session(model: Model, config: TrainConfig, steps: int, group: Group | None = None) -> Session:

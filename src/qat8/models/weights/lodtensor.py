@@ -18,6 +18,8 @@ Data types that weights can have: 3 int64, 4 float16, 5 float32, 6 float64, 2 in
 from __future__ import annotations
 
 import math
+import mmap
+import os
 import struct
 from pathlib import Path
 
@@ -35,9 +37,38 @@ def read_tensor(path: Path) -> np.ndarray:
         ValueError: it is cut off, too long, or not of this layout.
     """
     content = memoryview(Path(path).read_bytes())
+    code, shape, start = _header(content, 0)
+    dtype, data = np.dtype(_DTYPES[code]), content[start:]
+    if len(data) != math.prod(shape) * dtype.itemsize:
+        raise ValueError(f"{len(data)} bytes of data for {shape} numbers of {dtype.itemsize} bytes")
+    array = np.frombuffer(data, dtype).reshape(shape)
+    return (array.astype(np.uint32) << 16).view(np.float32) if code == _BFLOAT16 else np.array(array)
+
+
+def count(path: Path) -> int:
+    """The number of LoDTensors that lie behind one another in a file, as Paddle saves all parameters in one.
+
+    Raises:
+        ValueError: the last one is cut off, or something is none.
+    """
+    found = at = 0
+    with open(path, "rb") as f:
+        size = os.fstat(f.fileno()).st_size
+        with mmap.mmap(f.fileno(), 0, access=mmap.ACCESS_READ) if size else memoryview(b"") as content:
+            while at < size:
+                code, shape, start = _header(content, at)
+                at = start + math.prod(shape) * np.dtype(_DTYPES[code]).itemsize
+                found += 1
+    if at != size:
+        raise ValueError(f"tensor {found} is cut off")
+    return found
+
+
+def _header(content, at: int) -> tuple[int, list[int], int]:
+    """Data type, shape, and where the data begin, of the LoDTensor at this offset."""
     try:
-        version, levels = struct.unpack_from("<IQ", content)
-        at = 12
+        version, levels = struct.unpack_from("<IQ", content, at)
+        at += 12
         for _ in range(levels):
             (size,) = struct.unpack_from("<Q", content, at)
             at += 8 + size
@@ -49,11 +80,7 @@ def read_tensor(path: Path) -> np.ndarray:
     if version or tensor_version or length < 0 or at + 8 + length > len(content):
         raise ValueError("no LoDTensor of version 0")
     code, shape = _description(bytes(content[at + 8 : at + 8 + length]))
-    dtype, data = np.dtype(_DTYPES[code]), content[at + 8 + length :]
-    if len(data) != math.prod(shape) * dtype.itemsize:
-        raise ValueError(f"{len(data)} bytes of data for {shape} numbers of {dtype.itemsize} bytes")
-    array = np.frombuffer(data, dtype).reshape(shape)
-    return (array.astype(np.uint32) << 16).view(np.float32) if code == _BFLOAT16 else np.array(array)
+    return code, shape, at + 8 + length
 
 
 def _description(text: bytes) -> tuple[int, list[int]]:

@@ -1,0 +1,80 @@
+"""One stage as a process, with what is too large to disturb a hundred times made small: `stage.py NAME ARGV...`.
+
+NAME is a stage; `ilsvrc2012`: `dataset --ilsvrc2012` of the archive that `ARCHIVE` of the environment names;
+`random-weights FILE`: makes some for the model Tiny, which is known here.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import importlib
+import os
+import sys
+from pathlib import Path
+
+import numpy as np
+
+from qat8 import cli, ilsvrc2012, imaging
+from qat8.models import registry
+
+SIDE, CLASSES = 8, 4
+
+
+def build(classes: int):
+    """Two convolutions and a linear layer."""
+    from qat8.engine import paddle
+
+    nn = paddle.nn
+
+    class Tiny(nn.Layer):
+        def __init__(self) -> None:
+            super().__init__()
+            self.features = nn.Sequential(
+                nn.Conv2D(3, 4, 3, bias_attr=False), nn.BatchNorm2D(4), nn.ReLU(),
+                nn.Conv2D(4, 6, 3, bias_attr=False), nn.BatchNorm2D(6), nn.ReLU(),
+            )  # fmt: skip
+            self.pool, self.fc = nn.AdaptiveAvgPool2D(1), nn.Linear(6, classes)
+
+        def forward(self, x):
+            return self.fc(paddle.flatten(self.pool(self.features(x)), 1))
+
+    return Tiny()
+
+
+TINY = registry.Model("Tiny", build, dataclasses.replace(imaging.SYMMETRIC, crop=SIDE), CLASSES)
+
+
+def small_archive(file: Path) -> None:
+    from qat8.ilsvrc2012 import classes
+    from qat8.ilsvrc2012.unpack import tarfile
+
+    content = file.read_bytes()
+    with tarfile.open(file) as tar:
+        images = len(tar.getmembers())
+    digest = hashlib.md5(content, usedforsecurity=False).hexdigest()
+    ilsvrc2012.VAL = ilsvrc2012.Archive("http://localhost/", file.name, len(content), digest, images)
+    classes.read = lambda archive: [1] * archive.images
+
+
+def random_weights(file: str) -> None:
+    random = np.random.default_rng(0)
+    state = {}
+    for name, shape in registry.state_shapes(TINY).items():
+        values = np.abs(random.normal(1, 0.5, shape)) if name.endswith("_variance") else random.normal(0, 1, shape)
+        state[name] = values.astype(np.float32)
+    np.savez(file, **state)
+
+
+def main(name: str, argv: list[str]) -> None:
+    registry.MODELS["Tiny"] = TINY
+    if name == "random-weights":
+        return random_weights(*argv)
+    if name == "ilsvrc2012":
+        small_archive(Path(os.environ["ARCHIVE"]))
+        name, argv = "dataset", ["--ilsvrc2012", f"--archive={os.environ['ARCHIVE']}", *argv]
+    cli.run(importlib.import_module(f"qat8.stages.{name}").main, argv)
+
+
+if __name__ == "__main__":
+    main(sys.argv[1], sys.argv[2:])
