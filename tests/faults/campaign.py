@@ -175,7 +175,7 @@ class Campaign:
             pages = max((peak_bytes - bytes_before) // 4096, 1)
             places = sorted({round(i * pages / max(sizes // 2 - 1, 1)) for i in range(sizes // 2)})
             for place in places:
-                self._full(old, "disk", f"size={bytes_before + 4096 * place}", f"{place} of {pages} pages")
+                self._full(old, "disk", f"size={max(bytes_before + 4096 * place, 4096)}", f"{place} of {pages} pages")
             files = peak_files - files_before
             for place in sorted({round(i * files / max(inodes // 2 - 1, 1)) for i in range(inodes // 2)}):
                 self._full(old, "inodes", f"nr_inodes={files_before + place}", f"{place} of {files} files")
