@@ -106,11 +106,12 @@ def export(c, model="MobileNetV1", fp32_model="", int8_model="", runtime="local"
                       "reuse": "do nothing when the same was measured before", "memory": "limit of the container: 8g",
                       "numa": "NUMA node of the container", "hosts": "names of hosts.toml or Docker contexts",
                       "host_timeout": "seconds after which a silent host is given up",
+                      "precisions": "fp32,int8; bf16 may be added (docs/int8.md)",
                       "peers": "also other engines: openvino,onnxruntime,torch (docs/peers.md)",
                       "image": "image of the container", "scenario": "also single-stream, offline, server, by comma",
                       "target_latency_ms": "of server: what p99 must not exceed", "sweep": "all instances x cores",
                       "instances": "also so many processes at once; auto: as many as fit"})  # fmt: skip
-def benchmark(c, models="MobileNetV1", fp32_model="", int8_model="", data_file="", testers="", peers="",
+def benchmark(c, models="MobileNetV1", fp32_model="", int8_model="", data_file="", testers="", precisions="", peers="",
               threads="", batch_sizes="", cpus="", repetitions=5, min_seconds=3.0, warmup=2, quick=False,
               scenario="", target_latency_ms="", duration="", min_queries="", instances="", cores_per_instance="",
               sweep=False, max_top1_drop="", strict=False, mlflow="", reuse=False, output="", image="", numa="",
@@ -120,12 +121,12 @@ def benchmark(c, models="MobileNetV1", fp32_model="", int8_model="", data_file="
     if peers:  # their models, of the same weights
         run("peers", flags(models=models, peers=peers, fp32_model=fp32_model), runtime)
     run("benchmark", flags(models=models, fp32_model=fp32_model, int8_model=int8_model, data_file=data_file,
-                           testers=testers, peers=peers, threads=threads, batch_sizes=batch_sizes, cpus=cpus,
-                           repetitions=repetitions, min_seconds=min_seconds, warmup=str(warmup), quick=quick,
-                           reuse=reuse, output=output, scenario=scenario, target_latency_ms=target_latency_ms,
-                           duration=duration, min_queries=min_queries, instances=instances,
-                           cores_per_instance=cores_per_instance, sweep=sweep, max_top1_drop=max_top1_drop,
-                           strict=strict, mlflow=mlflow),
+                           testers=testers, precisions=precisions, peers=peers, threads=threads,
+                           batch_sizes=batch_sizes, cpus=cpus, repetitions=repetitions, min_seconds=min_seconds,
+                           warmup=str(warmup), quick=quick, reuse=reuse, output=output, scenario=scenario,
+                           target_latency_ms=target_latency_ms, duration=duration, min_queries=min_queries,
+                           instances=instances, cores_per_instance=cores_per_instance, sweep=sweep,
+                           max_top1_drop=max_top1_drop, strict=strict, mlflow=mlflow),
         runtime, image=image, cpus=cpus, numa=numa, memory=memory, hosts=hosts,
         host_timeout=host_timeout)  # fmt: skip
 
@@ -183,7 +184,7 @@ def doctor(c, fix=False, apply=False, restore=False, runtime="local"):
 
 
 @task(help={"a": "results file, before", "b": "results file, after",
-      "max_regression": "per cent; a loss beyond it ends with 7", "metric": "of the gate: ratio, int8 or fp32",
+      "max_regression": "per cent; a loss beyond it ends with 7", "metric": "of the gate: ratio, int8, fp32 or bf16",
       "min_change": "per cent; less is called noise", "force": "unlike machines, INVALID runs"})  # fmt: skip
 def compare(c, a, b, max_regression=5.0, metric="ratio", min_change=2.0, force=False):
     """Compare two results files: what changed beyond noise; exit code 7 for a regression."""

@@ -101,6 +101,7 @@ const std::vector<Spec>& Specs() {
                "after the file go on over its full batches, for speed alone, until this much time was measured"),
       IntFlag("data_dim", &Flags::data_dim, 1, 4096, "side of the images in a file of the raw layout"),
       BoolFlag("int8_online", &Flags::int8_online, "INT8 from the QAT float model: let the predictor quantize it"),
+      BoolFlag("bf16", &Flags::bf16, "run the FP32 model in bfloat16, on a CPU that has it"),
       IntFlag("micro_batch", &Flags::micro_batch, 0, INT_MAX,
               "engine_tester: images that go through the network at a time; 0: the fastest, measured at loading"),
       BoolFlag("own_kernels", &Flags::own_kernels,
@@ -185,6 +186,7 @@ Flags ParseFlags(int argc, char** argv) {
   if (flags.help) return flags;
   if (flags.infer_model.empty()) Fail("--infer_model is missing: the directory of the model");
   if (flags.infer_data.empty()) Fail("--infer_data is missing: the binary data file");
+  if (flags.bf16 && flags.int8_online) Fail("--bf16 with --int8_online: a model runs in one precision");
   CheckScenario(given, &flags);
   return flags;
 }

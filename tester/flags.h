@@ -17,6 +17,7 @@ struct Flags {
   double min_seconds = 0;
   int data_dim = 224;
   bool int8_online = false;
+  bool bf16 = false;
   int micro_batch = 0;
   bool own_kernels = true;
   std::string scenario;  // "", single-stream, offline, server, soak

@@ -15,7 +15,7 @@ from measurement import Run
 from onednn_profile import Profiler
 from paddle_predictor import Output
 from process_info import allowed_cpus
-from sample_tester import check_writable, parse_flags, print_report, tester_run, write_atomically
+from sample_tester import check_bf16, check_writable, parse_flags, print_report, tester_run, write_atomically
 
 from qat8 import cli, peers
 from qat8.datafile import Reader
@@ -50,6 +50,18 @@ def precision_of(peer: str, model: Path) -> str:
     raise ModelError(f"{model}: not a model of {peer}", "a directory that `inv peers` wrote", "inv peers")
 
 
+def precision_to_run(peer: str, kind: str, bf16: bool) -> str:
+    """
+    Raises:
+        UsageError, ModelError: bfloat16 of a peer or of a model that does not run in it.
+    """
+    if bf16 and peer not in peers.IN_BF16:
+        raise UsageError(f"--bf16 with {peer}", f"of {', '.join(peers.IN_BF16)}")
+    if bf16 and kind != "fp32":
+        raise ModelError(f"--bf16 of an {kind.upper()} model", "an FP32 model")
+    return "bf16" if bf16 else kind
+
+
 def main(argv: list[str]) -> None:
     (peer,) = peers.parse(argv[0] if argv else "") or [""]
     if not peer:
@@ -59,8 +71,9 @@ def main(argv: list[str]) -> None:
         raise UsageError("--with_accuracy_layer, --int8_online and --use_profile are Paddle's")
     if flags.json:
         check_writable(flags.json)
+    check_bf16(flags.bf16)
     model = Path(flags.infer_model)
-    precision = precision_of(peer, model)
+    precision = precision_to_run(peer, precision_of(peer, model), flags.bf16)
     with Reader(flags.infer_data, flags.data_dim, classes=2**63 - 1) as data:
         module = importlib.import_module(f"qat8.peers.{peer}")  # not for a mere --help: it takes seconds
         start, h = time.perf_counter(), data.header
@@ -75,7 +88,8 @@ def main(argv: list[str]) -> None:
         sys.stdout.flush()
         if flags.json:
             run = tester_run(flags, measurement, data, "", init_ms, cpus)
-            run = run.model_copy(update={"tester": peer, "engine": module.VERSION})
+            found = engine.bf16_convolutions() if flags.bf16 else None
+            run = run.model_copy(update={"tester": peer, "engine": module.VERSION, "bf16_convolutions": found})
             write_atomically(flags.json, run.model_dump_json(by_alias=True) + "\n")
 
 

@@ -12,6 +12,7 @@
 
 #include "errors.h"
 #include "paddle_error.h"
+#include "process_info.h"
 #include "program_check.h"
 
 namespace {
@@ -96,6 +97,17 @@ void QuantizeOnline(C&, const Names&, long) {
   throw Error(kMachineError, "--int8_online: this Paddle library cannot quantize online", "Paddle 2.3 or later");
 }
 
+// Nor have those before 2.0 EnableMkldnnBfloat16.
+template <typename C>
+auto RunInBf16(C& config, int) -> decltype(config.EnableMkldnnBfloat16()) {
+  CheckBf16();
+  config.EnableMkldnnBfloat16();
+}
+template <typename C>
+void RunInBf16(C&, long) {
+  throw Error(kMachineError, "--bf16: this Paddle library has no bfloat16", "Paddle 2.0 or later");
+}
+
 // Nor have those before 2.2 ShareExternalData: there the images are copied. Its enumerations are not named here, because
 // those libraries need not have them: the CPU is 0 and NCHW is 2 since there are any.
 template <typename T, typename Place, typename Layout>
@@ -172,6 +184,7 @@ void Predictor::Load(const Flags& flags) {
   config.DisableGlogInfo();
   // The oneDNN passes rename conv2d to fused_conv2d; without that name no convolution would be quantized.
   if (flags.int8_online) QuantizeOnline(config, {"conv2d", "depthwise_conv2d", "fused_conv2d", "pool2d"}, 0);
+  if (flags.bf16) RunInBf16(config, 0);
   if (flags.use_profile) config.EnableProfile();
 
   Handles& h = *handles_;

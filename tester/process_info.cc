@@ -1,13 +1,18 @@
 #include "process_info.h"
 
+#include <cpuid.h>
 #include <dirent.h>
 #include <sched.h>
 #include <unistd.h>
 
+#include <algorithm>
+#include <cctype>
 #include <cstdlib>
 #include <fstream>
 #include <sstream>
 #include <string>
+
+#include "errors.h"
 
 std::int64_t PeakRssBytes() {
   std::ifstream status("/proc/self/status");
@@ -29,6 +34,28 @@ std::vector<int> AllowedCpus() {
   }
   CPU_FREE(set);
   return cpus;
+}
+
+// As has_bf16 in src/qat8/instructions.py: the most that oneDNN may use can be named in its environment.
+static bool OneDnnMayUseBf16() {
+  const char* value = std::getenv("ONEDNN_MAX_CPU_ISA");
+  if (value == nullptr || *value == '\0') value = std::getenv("DNNL_MAX_CPU_ISA");
+  std::string name = value == nullptr ? "" : value;
+  std::transform(name.begin(), name.end(), name.begin(), [](unsigned char c) { return std::tolower(c); });
+  for (const char* lesser : {"sse41", "avx", "avx2", "avx2_vnni", "avx2_vnni_2", "avx512_core", "avx512_core_vnni"}) {
+    if (name == lesser) return false;
+  }
+  return true;
+}
+
+// Intel's manual, volume 2A, CPUID: leaf 7, subleaf 1 bit 5 of EAX is AVX512_BF16; subleaf 0 bit 22 of EDX is AMX-BF16.
+void CheckBf16() {
+  unsigned a = 0, b = 0, c = 0, d = 0;
+  const bool amx = __get_cpuid_count(7, 0, &a, &b, &c, &d) != 0 && (d >> 22 & 1) != 0;
+  const bool avx512 = __get_cpuid_count(7, 1, &a, &b, &c, &d) != 0 && (a >> 5 & 1) != 0;
+  if ((amx || avx512) && OneDnnMayUseBf16()) return;
+  throw Error(kMachineError, "--bf16: this CPU has no bfloat16 that oneDNN may use", "avx512_bf16 or amx_bf16",
+              "run without --bf16");
 }
 
 ThreadTimes ReadThreadTimes() {

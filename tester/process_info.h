@@ -1,4 +1,4 @@
-// What the kernel says of this process: memory, threads, allowed CPUs.
+// What the kernel says of this process: memory, threads, allowed CPUs; and what the CPU can do.
 #pragma once
 
 #include <cstdint>
@@ -11,6 +11,9 @@ std::int64_t PeakRssBytes();
 
 // CPUs that the kernel allows this process. Ask before OpenMP starts: KMP_AFFINITY binds the main thread to one.
 std::vector<int> AllowedCpus();
+
+// Throws where the CPU has neither avx512_bf16 nor amx_bf16: bfloat16 would be imitated there, or not be used at all.
+void CheckBf16();
 
 // CPU time of each thread of this process in seconds, by thread id.
 using ThreadTimes = std::map<int, double>;

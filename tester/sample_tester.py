@@ -19,7 +19,7 @@ try:
     from paddle_predictor import Predictor
     from process_info import allowed_cpus
 
-    from qat8 import cli
+    from qat8 import cli, instructions
     from qat8.datafile import Reader
     from qat8.errors import MachineError, UsageError
     from qat8.results import TesterRun
@@ -73,12 +73,23 @@ def parse_flags(argv: list[str]) -> argparse.Namespace:
     parser.flag("data-dim", type=_side, default=224, help="side of the images in a file of the raw layout")
     online = "INT8 from the QAT float model: let the predictor quantize it"
     parser.flag("int8-online", default=False, help=online)
+    parser.flag("bf16", default=False, help="run the FP32 model in bfloat16, on a CPU that has it")
     flags = parser.parse_args(argv)
     if not flags.infer_model:
         parser.error("--infer_model is missing: the directory of the model")
     if not flags.infer_data:
         parser.error("--infer_data is missing: the binary data file")
+    if flags.bf16 and flags.int8_online:
+        parser.error("--bf16 with --int8_online: a model runs in one precision")
     return flags
+
+
+def check_bf16(wanted: bool) -> None:
+    """Without the instructions Paddle would run FP32, or imitate bfloat16."""
+    if wanted and not instructions.has_bf16():
+        raise MachineError(
+            "--bf16: this CPU has no bfloat16 that oneDNN may use", "avx512_bf16 or amx_bf16", "run without --bf16"
+        )
 
 
 def check_writable(path: str) -> None:
@@ -165,6 +176,7 @@ def tester_run(flags, m: Measurement, data: Reader, version: str, init_ms: float
 
 def main(argv: list[str]) -> None:
     flags, cpus = parse_flags(argv), allowed_cpus()
+    check_bf16(flags.bf16)
     if flags.json:
         check_writable(flags.json)
     profiler = Profiler(flags.use_profile)
@@ -178,7 +190,7 @@ def main(argv: list[str]) -> None:
             h = data.header
             sides = (h.height, h.width)
             predictor = Predictor(
-                flags.infer_model, *sides, flags.num_threads, flags.with_accuracy_layer, flags.int8_online
+                flags.infer_model, *sides, flags.num_threads, flags.with_accuracy_layer, flags.int8_online, flags.bf16
             )
             init_ms = (time.perf_counter() - start) * 1000
             profiler.collect(False)

@@ -6,15 +6,17 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import Literal
 
-from qat8.results import Environment, Results, Run
+from qat8.results import Environment, Precision, Results, Run
 from qat8.statistics import Change, adjusted, change
 
 SIGNIFICANT = 0.05
 # What a machine is. Where one of the two files does not know it, it is not compared.
 MACHINE = ("vendor", "model", "flags", "cpus", "cores", "sockets", "threads_per_core", "numa_nodes", "smt", "caches",
            "turbo", "governor", "hypervisor")  # fmt: skip
-Metric = Literal["ratio", "int8", "fp32"]
-METRICS: dict[Metric, str] = {"ratio": "INT8/FP32", "int8": "INT8 img/s", "fp32": "FP32 img/s"}
+Metric = Literal["ratio", "int8", "fp32", "bf16"]
+METRICS: dict[Metric, str] = {
+    "ratio": "INT8/FP32", "int8": "INT8 img/s", "fp32": "FP32 img/s", "bf16": "BF16 img/s",
+}  # fmt: skip
 Verdict = Literal["faster", "slower", "noise", "too few"]
 Key = tuple[str, str, int, int, int]  # model, tester, threads, instances, batch size
 
@@ -97,8 +99,7 @@ def _verdict(row: Row, min_change: float) -> Verdict:
 def _figures(results: Results, metric: Metric) -> Iterator[tuple[Key, list[float]]]:
     runs = {(_key(run), run.precision): run for run in results.runs}
     for key in dict.fromkeys(_key(run) for run in results.runs):
-        pair = [runs.get((key, precision)) for precision in ("fp32", "int8")]
-        values = _values(metric, *pair)
+        values = _values(metric, {p: runs[key, p] for p in ("fp32", "int8", "bf16") if (key, p) in runs})
         if values:
             yield key, values
 
@@ -107,10 +108,10 @@ def _key(run: Run) -> Key:
     return run.model, run.tester, run.threads, run.instances, run.batch_size
 
 
-def _values(metric: Metric, fp32: Run | None, int8: Run | None) -> list[float]:
+def _values(metric: Metric, runs: dict[Precision, Run]) -> list[float]:
     if metric != "ratio":
-        run = int8 if metric == "int8" else fp32
-        return list(run.repetitions) if run else []
+        return list(runs[metric].repetitions) if metric in runs else []
+    fp32, int8 = runs.get("fp32"), runs.get("int8")
     if not fp32 or not int8 or len(fp32.repetitions) != len(int8.repetitions):
         return []
     return [b / a for a, b in zip(fp32.repetitions, int8.repetitions, strict=True)]

@@ -37,11 +37,6 @@ FLAGS = ("avx2", "fma", "avx512f", "avx512bw", "avx512vl", "avx512_vnni", "avx_v
          "amx_int8", "amx_bf16")  # fmt: skip
 
 
-def has_bf16() -> bool:
-    """Instructions for bfloat16, without which oneDNN would only imitate it."""
-    return bool({"avx512_bf16", "amx_bf16"} & set(cpuinfo().get("flags", "").split()))
-
-
 def _read(path: Path) -> str | None:
     try:
         return path.read_text().strip()

@@ -20,6 +20,7 @@ _AVX2_VNNI = ("avx2_vnni", "avx2_vnni_2")
 _WITHOUT_VNNI = ("sse41", "avx", "avx2", "avx512_core")
 _WITH_VNNI = ("avx512_core_vnni", "avx512_core_bf16", "avx512_core_fp16", "avx512_core_amx", "avx512_core_amx_fp16",
               "avx10_1_512", "avx10_1_512_amx", "avx10_1_512_amx_fp16", "all")  # fmt: skip
+_WITHOUT_BF16 = (*_WITHOUT_VNNI, *_AVX2_VNNI, "avx512_core_vnni")  # as in tester/process_info.cc
 _GAIN = "the tutorial's gain without it is about 1.5x instead of up to 4x (its Xeon Gold 6148)"
 
 
@@ -40,6 +41,11 @@ def _flags() -> set[str]:
 def has_vnni() -> bool:
     """AVX-512 VNNI, the instructions that the tutorial's INT8 figures rest on; False where oneDNN may not use them."""
     return "avx512_vnni" in _flags() and _allowed((*_WITHOUT_VNNI, *_AVX2_VNNI))
+
+
+def has_bf16() -> bool:
+    """Instructions for bfloat16, without which oneDNN would only imitate it; False where oneDNN may not use them."""
+    return bool({"avx512_bf16", "amx_bf16"} & _flags()) and _allowed(_WITHOUT_BF16)
 
 
 def saturates() -> bool:

@@ -19,8 +19,9 @@ from qat8.records import Latency
 from qat8.scenario_results import Instances, ScenarioMeasurement
 
 SCHEMA = 1
-REVISION = 1  # 0: before conditions, gates, verdict and the rest of the environment were recorded
-Precision = Literal["fp32", "int8"]
+# 0: before conditions, gates, verdict and the rest of the environment were recorded; 1: before BF16
+REVISION = 2
+Precision = Literal["fp32", "bf16", "int8"]
 
 
 class _Record(BaseModel):
@@ -88,6 +89,7 @@ class TesterRun(_Record):
     affinity: list[int]  # CPUs that the kernel allows
     conditions: Conditions | None = None  # added by who started the tester
     engine: str | None = None  # of a peer: its name and version; None: Paddle
+    bf16_convolutions: tuple[int, int] | None = None  # of a peer in BF16: those that its graph runs so, and all
 
 
 class Run(_Record):
@@ -119,7 +121,10 @@ class Run(_Record):
 
 
 class Comparison(_Record):
-    """INT8 against FP32 of one configuration; `speedup` is the median of the ratios of paired repetitions."""
+    """INT8 (or BF16) against FP32 of one configuration; `speedup` is the median of the ratios of paired repetitions.
+
+    A difference is INT8 (BF16) minus FP32.
+    """
 
     model: str
     tester: str
@@ -168,16 +173,19 @@ class SubsetAccuracy(_Record):
     top1_interval: dict[Precision, tuple[float, float] | None]
     agreement: float  # share of images on which INT8 and FP32 name the same class
     agreement_interval: tuple[float, float]
+    bf16_agreement: float | None = None  # of BF16 and FP32
+    bf16_agreement_interval: tuple[float, float] | None = None
 
 
 class AccuracyGate(_Record):
-    """Whether INT8 loses no more top-1 than it may. Differences are INT8 minus FP32, fractions of 1.
+    """Whether INT8 (or BF16) loses no more top-1 than it may. Differences are INT8 (BF16) minus FP32, fractions of 1.
 
     The interval is of the difference of two shares of the same images: Bonett, D. G. and Price, R. M. (2012), Adjusted
     Wald confidence interval for a difference of binomial proportions based on paired data, JEBS 37, 479-488.
     """
 
     model: str
+    precision: Precision = "int8"
     max_top1_drop: float
     subset: str | None  # the one that was judged; None: there is none with labels that training has not seen
     images: int
@@ -185,6 +193,10 @@ class AccuracyGate(_Record):
     interval: tuple[float, float] | None  # 95 %
     outcome: Literal["passed", "failed", "undecided"]
     detail: str
+
+    @property
+    def subject(self) -> str:
+        return self.model if self.precision == "int8" else f"{self.model} in {self.precision.upper()}"
 
 
 class Check(_Record):
@@ -222,7 +234,7 @@ class Environment(_Record):
     limits: dict[str, float | int | None] = {}  # cgroup: cpu_quota in CPUs, memory_limit_bytes; None: no limit
     load_average: list[float] | None = None  # over 1, 5, 15 minutes, when the run had ended
     libraries: dict[str, str] = {}  # file name -> SHA-256
-    onednn: dict | None = None  # version, commit, isa, runtime; kernels: model -> INT8 convolution kernels that ran
+    onednn: dict | None = None  # version, commit, isa, runtime; (bf16_)kernels: model -> INT8 (BF16) kernels
     peak: Peak | None = None
 
 
@@ -253,7 +265,8 @@ class Results(_Record):
     more_data: dict[str, Artifact] = {}  # model -> its data file, of models that do not take `data`
     untrained: list[str] = []  # models with random weights
     runs: list[Run]
-    comparisons: list[Comparison]
+    comparisons: list[Comparison]  # INT8 against FP32
+    bf16_comparisons: list[Comparison] = []  # BF16 against FP32, where it was asked for
     accuracy: list[SubsetAccuracy]
     peers: list[PeerComparison] = []
     scenarios: list[ScenarioMeasurement] = []

@@ -70,6 +70,8 @@ def metrics(results: Results) -> dict[str, float]:
         found[f"{where}/{run.precision}_p99_ms"] = run.latency_ms.p99
     for c in results.comparisons:
         found[f"{c.model}/{c.tester}/i{c.instances}/t{c.threads}/b{c.batch_size}/speedup"] = c.speedup
+    for c in results.bf16_comparisons:
+        found[f"{c.model}/{c.tester}/i{c.instances}/t{c.threads}/b{c.batch_size}/bf16_speedup"] = c.speedup
     for s in results.accuracy:
         found[f"{s.model}/{s.subset}/agreement"] = s.agreement
         found |= {f"{s.model}/{s.subset}/{p}_top1": top1 for p, top1 in s.top1.items() if top1 is not None}

@@ -5,6 +5,7 @@
 #include "errors.h"
 #include "executor.h"
 #include "predictor.h"
+#include "process_info.h"
 
 extern "C" void omp_set_num_threads(int);
 
@@ -13,7 +14,7 @@ const char kTesterName[] = "engine";
 std::string CheckLibraryVersion() { return "oneDNN " + onednn::Version(); }
 
 struct Predictor::Handles {
-  Handles(const Flags& flags) : executor(flags.infer_model, flags.batch_size, flags.micro_batch, flags.own_kernels) {}
+  Handles(const Flags& flags) : executor(flags.infer_model, flags.batch_size, flags.micro_batch, flags.own_kernels, flags.bf16) {}
   Executor executor;
 };
 
@@ -22,6 +23,7 @@ namespace {
 void CheckFlags(const Flags& flags) {
   const std::string only = " is of Paddle's tester alone";
   if (flags.int8_online) throw Error(kUsageError, "--int8_online" + only, "", "give the file of an INT8 model");
+  if (flags.bf16) CheckBf16();
   if (flags.with_accuracy_layer) throw Error(kUsageError, "--with_accuracy_layer" + only);
 }
 

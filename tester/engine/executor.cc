@@ -4,6 +4,8 @@
 #include <chrono>
 #include <vector>
 
+#include "errors.h"
+
 namespace {
 
 constexpr std::size_t kCandidates[] = {1, 2, 4, 8, 16};
@@ -18,8 +20,9 @@ double Now() {
 
 }  // namespace
 
-Executor::Executor(const std::string& path, int batch, int micro_batch, bool own_kernels)
-    : file_(path), own_kernels_(own_kernels), weights_(file_, cpu_) {
+Executor::Executor(const std::string& path, int batch, int micro_batch, bool own_kernels, bool bf16)
+    : file_(path), own_kernels_(own_kernels), bf16_(bf16), weights_(file_, cpu_) {
+  if (bf16 && file_.int8()) throw Error(kModelError, path + ": --bf16 of an INT8 model", "an FP32 model's file");
   micro_batch_ = static_cast<std::size_t>(micro_batch);
   if (micro_batch == 0) Choose(static_cast<std::size_t>(batch));
   micro_batch_ = std::min(micro_batch_, static_cast<std::size_t>(batch));
@@ -30,7 +33,7 @@ Network& Executor::NetworkFor(std::size_t batch) {
   if (networks_.count(batch) == 0 && networks_.size() == kNetworks) DropOldest();
   Kept& kept = networks_[batch];
   kept.used = ++turn_;
-  if (!kept.network) kept.network = std::make_unique<Network>(file_, &weights_, cpu_, batch, own_kernels_);
+  if (!kept.network) kept.network = std::make_unique<Network>(file_, &weights_, cpu_, batch, own_kernels_, bf16_);
   return *kept.network;
 }
 

@@ -15,7 +15,8 @@ class Executor {
  public:
   // `micro_batch` images at a time; 0: of 1, 2, 4, 8, 16 and all `batch` the fastest by a measurement, now.
   // `own_kernels`: depthwise convolutions by depthwise.h where it fits; false: all by oneDNN, for comparison.
-  Executor(const std::string& path, int batch, int micro_batch, bool own_kernels = true);
+  // `bf16`: an FP32 file's arithmetic in bfloat16.
+  Executor(const std::string& path, int batch, int micro_batch, bool own_kernels = true, bool bf16 = false);
 
   const PlanFile& file() const { return file_; }
   std::size_t micro_batch() const { return micro_batch_; }
@@ -30,7 +31,7 @@ class Executor {
   double SecondsPerImage(std::size_t batch, const float* pixels, float* scores);
 
   PlanFile file_;
-  bool own_kernels_;
+  bool own_kernels_, bf16_;
   onednn::Cpu cpu_;
   Weights weights_;
   struct Kept {

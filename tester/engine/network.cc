@@ -11,7 +11,7 @@ namespace {
 using onednn::Check;
 using onednn::Dims;
 
-dnnl_data_type_t DataType(Type type) {
+dnnl_data_type_t AsWritten(Type type) {
   return type == Type::kFloat32 ? dnnl_f32 : type == Type::kUint8 ? dnnl_u8 : dnnl_s8;
 }
 
@@ -92,8 +92,9 @@ dnnl_memory* Weights::Value(float value) {
   return memory.get();
 }
 
-Network::Network(const PlanFile& file, Weights* weights, const onednn::Cpu& cpu, std::size_t batch, bool own_kernels)
-    : file_(file), weights_(*weights), cpu_(cpu), batch_(batch), own_kernels_(own_kernels) {
+Network::Network(const PlanFile& file, Weights* weights, const onednn::Cpu& cpu, std::size_t batch, bool own_kernels,
+                 bool bf16)
+    : file_(file), weights_(*weights), cpu_(cpu), batch_(batch), own_kernels_(own_kernels), bf16_(bf16) {
   // What quantizes the input reads the user's pixels; anything else needs them channels last.
   for (const Operator& op : file.operators()) keep_input_ |= op.source == 0 && op.kind != Kind::kQuantize;
   plan_ = PlanMemory(file, batch, keep_input_);
@@ -146,13 +147,19 @@ Dims Network::Shape(std::uint32_t tensor) const {
   return {static_cast<std::int64_t>(batch_), t.channels, t.height, t.width};
 }
 
+// The scores stay float32, which their reader expects. A tensor's place is laid out for float32, so there is room.
+dnnl_data_type_t Network::DataType(std::uint32_t tensor, Type type) const {
+  const bool narrow = bf16_ && type == Type::kFloat32 && tensor != file_.operators().back().destination;
+  return narrow ? dnnl_bf16 : AsWritten(type);
+}
+
 onednn::Desc Network::Describe(std::uint32_t tensor, Type type) const {
-  return onednn::ChannelsLast(Shape(tensor), DataType(type));
+  return onednn::ChannelsLast(Shape(tensor), DataType(tensor, type));
 }
 
 onednn::Desc Network::DescribeFlat(std::uint32_t tensor) const {
   const Tensor& t = file_.tensors()[tensor];
-  return onednn::RowMajor({static_cast<std::int64_t>(batch_), t.channels}, DataType(t.type));
+  return onednn::RowMajor({static_cast<std::int64_t>(batch_), t.channels}, DataType(tensor, t.type));
 }
 
 char* Network::Place(std::uint32_t tensor) const {
@@ -239,7 +246,7 @@ void Network::AddScales(const Operator& op, std::vector<dnnl_exec_arg_t>* argume
 void Network::AddWeights(std::size_t index, const dnnl_primitive_desc* desc, const Dims& dims,
                          std::vector<dnnl_exec_arg_t>* arguments) {
   const Operator& op = file_.operators()[index];
-  const onednn::Desc plain = onednn::RowMajor(dims, DataType(op.weights_type));
+  const onednn::Desc plain = onednn::RowMajor(dims, AsWritten(op.weights_type));
   const dnnl_memory_desc* wanted = dnnl_primitive_desc_query_md(desc, dnnl_query_weights_md, 0);
   arguments->push_back({kArgWeights, weights_.Get(index, plain.get(), wanted)});
   if (op.bias != nullptr) {
@@ -288,7 +295,7 @@ void Network::AddConvolution(std::size_t index) {
   const std::int64_t inputs = file_.tensors()[op.source].channels, outputs = file_.tensors()[op.destination].channels;
   const Dims filter = FilterShape(op, inputs, outputs);
   const onednn::Desc source = Describe(op.source, file_.tensors()[op.source].type);
-  const onednn::Desc weights = onednn::AnyLayout(filter, DataType(op.weights_type));
+  const onednn::Desc weights = onednn::AnyLayout(filter, bf16_ ? dnnl_bf16 : AsWritten(op.weights_type));
   const onednn::Desc bias = onednn::RowMajor({outputs}, dnnl_f32);
   const onednn::Desc destination = Describe(op.destination, op.writes);
   const onednn::Attr attr = Attributes(op, op.groups > 1 ? 3 : 1);
@@ -304,7 +311,7 @@ void Network::AddConvolution(std::size_t index) {
   if (op.second != kNoTensor && !plan_.in_place[index]) {
     const char* const from = Place(op.second);
     char* const to = Place(op.destination);
-    const std::size_t bytes = file_.tensors()[op.destination].bytes() * batch_;
+    const std::size_t bytes = dnnl_memory_desc_get_size(destination.get());
     Step copy;
     copy.name = file_.Name(index);
     copy.work = [from, to, bytes] { std::memcpy(to, from, bytes); };
@@ -324,7 +331,7 @@ void Network::AddLinear(std::size_t index) {
   Dims dims{outputs, from.channels};
   if (!flat) dims.insert(dims.end(), {from.height, from.width});
   const onednn::Desc source = flat ? DescribeFlat(op.source) : Describe(op.source, from.type);
-  const onednn::Desc weights = onednn::AnyLayout(dims, DataType(op.weights_type));
+  const onednn::Desc weights = onednn::AnyLayout(dims, bf16_ ? dnnl_bf16 : AsWritten(op.weights_type));
   const onednn::Desc bias = onednn::RowMajor({outputs}, dnnl_f32), destination = DescribeFlat(op.destination);
   const onednn::Attr attr = Attributes(op, 1);
   dnnl_primitive_desc* desc = nullptr;

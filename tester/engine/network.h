@@ -40,7 +40,9 @@ class Weights {
 
 class Network {
  public:
-  Network(const PlanFile& file, Weights* weights, const onednn::Cpu& cpu, std::size_t batch, bool own_kernels);
+  // `bf16`: what an FP32 file computes in float32 but for biases and scores.
+  Network(const PlanFile& file, Weights* weights, const onednn::Cpu& cpu, std::size_t batch, bool own_kernels,
+          bool bf16);
 
   // pixels: float32 [batch, 3, H, W]; scores: float32 [batch, classes].
   void Run(const float* pixels, float* scores);
@@ -71,6 +73,7 @@ class Network {
   void AddWeights(std::size_t index, const dnnl_primitive_desc* desc, const onednn::Dims& dims,
                   std::vector<dnnl_exec_arg_t>* arguments);
   onednn::Dims Shape(std::uint32_t tensor) const;
+  dnnl_data_type_t DataType(std::uint32_t tensor, Type type) const;
   onednn::Desc Describe(std::uint32_t tensor, Type type) const;
   onednn::Desc DescribeFlat(std::uint32_t tensor) const;
   char* Place(std::uint32_t tensor) const;
@@ -80,7 +83,7 @@ class Network {
   Weights& weights_;
   const onednn::Cpu& cpu_;
   std::size_t batch_;
-  bool own_kernels_;
+  bool own_kernels_, bf16_;
   bool keep_input_ = false;
   MemoryPlan plan_;
   onednn::Buffer arena_, scratchpad_;

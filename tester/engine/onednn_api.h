@@ -24,7 +24,7 @@ struct dnnl_primitive_attr;
 struct dnnl_post_ops;
 
 enum dnnl_status_t { dnnl_success = 0, dnnl_out_of_memory = 1, dnnl_invalid_arguments = 2, dnnl_unimplemented = 3 };
-enum dnnl_data_type_t { dnnl_data_type_undef = 0, dnnl_f32 = 3, dnnl_s32 = 4, dnnl_s8 = 5, dnnl_u8 = 6 };
+enum dnnl_data_type_t { dnnl_data_type_undef = 0, dnnl_bf16 = 2, dnnl_f32 = 3, dnnl_s32 = 4, dnnl_s8 = 5, dnnl_u8 = 6 };
 enum dnnl_format_tag_t { dnnl_format_tag_any = 1 };
 enum dnnl_engine_kind_t { dnnl_cpu = 1 };
 enum dnnl_prop_kind_t { dnnl_forward_inference = 96 };

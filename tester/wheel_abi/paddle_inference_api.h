@@ -35,6 +35,7 @@ class AnalysisConfig {
   void EnableMKLDNN();
   void SetMkldnnCacheCapacity(int capacity);
   void EnableMkldnnInt8(const std::unordered_set<std::string>& op_types);
+  void EnableMkldnnBfloat16();
   void EnableMemoryOptim(bool on = true);
   void SetCpuMathLibraryNumThreads(int threads);
   void DisableGlogInfo();

@@ -7,7 +7,7 @@ import pytest
 
 DEFAULTS = {
     "warmup_size": "0", "batch_size": "50", "iterations": "0", "num_threads": "1", "with_accuracy_layer": "false",
-    "use_profile": "false", "min_seconds": "0", "data_dim": "224", "int8_online": "false",
+    "use_profile": "false", "min_seconds": "0", "data_dim": "224", "int8_online": "false", "bf16": "false",
 }  # fmt: skip
 both = pytest.mark.parametrize("which", ["cpp", "python"])
 
@@ -39,6 +39,7 @@ def test_help_lists_every_flag_with_its_default(commands, which):
         ("--min_seconds=nan", "seconds from 0"),
         ("--data_dim=5000", "whole number from 1 to 4096"),
         ("--use_profile=maybe", "neither true nor false"),
+        ("--bf16=half", "neither true nor false"),
         ("--batchsize=5", "batchsize"),
         ("--batch=5", "batch"),
         ("surplus", "surplus"),

@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from qat8 import results, statistics
+from qat8 import instructions, kernel, results, statistics
 from qat8.benchmarking import measure, plan, summary
 from qat8.benchmarking.plan import Cell, Plan, thread_counts
 from qat8.benchmarking.summary import Subset
@@ -91,6 +91,110 @@ def test_settings_tell_two_measurements_apart():
         assert make_plan(**{name: value}).settings() != base, name
 
 
+# BF16.
+
+ALL = ("fp32", "bf16", "int8")
+
+
+def test_bf16_is_the_fp32_model_with_a_flag_and_otherwise_the_same_command():
+    chosen, cell = make_plan(precisions=ALL), Cell("M", "cpp", 1, 50)
+    fp32, bf16 = (chosen.command(cell, precision) for precision in ("fp32", "bf16"))
+    assert [word for word in bf16 if word != "--bf16"] == fp32 and len(bf16) == len(fp32) + 1
+
+
+def test_what_cannot_run_bf16_is_measured_in_fp32_and_int8():
+    chosen = make_plan(precisions=ALL, peers=("openvino", "onnxruntime"))
+    assert [chosen.precisions_of(name) for name in ("python", "openvino", "onnxruntime")] == [
+        ALL,
+        ALL,
+        ("fp32", "int8"),
+    ]
+    assert len(chosen.turns()) == 4 * (3 + 3 + 3 + 2)
+
+
+def test_a_run_without_bf16_has_the_settings_that_it_had_before_there_was_bf16():
+    assert "precisions" not in make_plan().settings()
+    assert make_plan(precisions=ALL).settings() != make_plan().settings()
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [("fp32,int8", ("fp32", "int8")), ("int8, bf16,fp32", ALL), ("fp32,int8,int8", ("fp32", "int8"))],
+)
+def test_precisions_are_measured_in_one_order_whatever_the_order_asked_for(monkeypatch, text, expected):
+    monkeypatch.setattr(plan.instructions, "has_bf16", lambda: True)
+    assert plan.precisions(text, beyond=False) == expected
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("fp32,fp16,int8", r"unknown precision 'fp16'; expected of fp32, bf16, int8"),
+        ("", "unknown precision ''"),
+        ("fp32,bf16", "without int8; expected fp32 and int8, which are compared; bf16 may be added"),
+        ("bf16,int8", "without fp32"),
+    ],
+)
+def test_precisions_that_cannot_be_compared_are_refused(monkeypatch, text, words):
+    monkeypatch.setattr(plan.instructions, "has_bf16", lambda: True)
+    with pytest.raises(UsageError, match=words):
+        plan.precisions(text, beyond=False)
+
+
+def test_bf16_of_scenarios_is_refused_and_not_left_out_silently(monkeypatch):
+    monkeypatch.setattr(plan.instructions, "has_bf16", lambda: True)
+    with pytest.raises(UsageError, match="bf16 and --scenario, --instances or --sweep"):
+        plan.precisions("fp32,bf16,int8", beyond=True)
+    assert plan.precisions("fp32,int8", beyond=True) == ("fp32", "int8")
+
+
+@pytest.mark.parametrize(
+    ("flags", "found"), [("avx512f avx512_vnni", False), ("avx512_bf16", True), ("amx_bf16", True)]
+)
+def test_whether_a_cpu_has_bfloat16_is_read_from_its_flags_and_without_it_is_code_5(
+    tmp_path, monkeypatch, flags, found
+):
+    (tmp_path / "proc").mkdir()
+    (tmp_path / "proc/cpuinfo").write_text(f"processor\t: 0\nflags\t\t: fpu {flags}\n")
+    monkeypatch.setattr(kernel, "ROOT", tmp_path)
+    assert instructions.has_bf16() is found
+    if found:
+        assert plan.precisions("fp32,bf16,int8", beyond=False) == ALL
+    else:
+        with pytest.raises(
+            MachineError,
+            match=r"no bfloat16 \(avx512_bf16 or amx_bf16\) that oneDNN may use; next: --precisions=fp32,int8",
+        ):
+            plan.precisions("fp32,bf16,int8", beyond=False)
+
+
+def test_the_ratio_of_bf16_is_of_its_own_pairs_with_fp32():
+    chosen = make_plan(testers=["cpp"], threads=[1], batch_sizes=[1], precisions=ALL)
+    measured = measured_of(chosen, fp32=([100, 75, 100], {}), bf16=([200, 75, 150], {"top1": 0.75}))
+    (found,) = summary.comparisons(chosen, measured, "bf16")
+    assert (found.speedup, found.speedup_min, found.speedup_max, found.top1_diff) == (1.5, 1, 2, 0.25)
+    assert summary.comparisons(SMALL, measured_of(SMALL), "bf16") == []
+
+
+def test_agreement_of_bf16_is_counted_beside_that_of_int8():
+    chosen = make_plan(testers=["cpp"], threads=[1], batch_sizes=[1], precisions=ALL)
+    measured = measured_of(chosen, bf16=([1.0], {"predictions": [1, 2, 9, 9]}))
+    (found,) = summary.accuracy(chosen, measured, LABELS, [Subset("a", 0, 4, "theirs", False)])
+    assert (found.agreement, found.bf16_agreement) == (1, 0.5)
+    assert found.top1 == {"fp32": 0.75, "bf16": 0.75, "int8": 0.75}
+    (plain,) = summary.accuracy(SMALL, measured_of(SMALL), LABELS, [Subset("a", 0, 4, "theirs", False)])
+    assert (plain.bf16_agreement, plain.bf16_agreement_interval) == (None, None)
+
+
+def test_bf16_has_a_gate_of_its_own_behind_int8s():
+    chosen = make_plan(testers=["cpp"], threads=[1], batch_sizes=[1], precisions=ALL)
+    measured = measured_of(chosen, bf16=([1.0], {"predictions": [1, 9, 9, 4]}))
+    found = summary.gates(chosen, measured, LABELS, [Subset("a", 0, 4, "theirs", False)], 0.005)
+    assert [(gate.precision, gate.subject, gate.top1_diff) for gate in found] == [
+        ("int8", "M", 0), ("bf16", "M in BF16", -0.5)
+    ]  # fmt: skip
+
+
 # Measuring.
 
 
@@ -142,7 +246,7 @@ def test_int8_kernels_are_counted_in_onednns_own_log(monkeypatch, prefix):
     seen = []
     log = VERBOSE.replace("onednn_verbose", prefix)
     monkeypatch.setattr(measure.processes, "capture", lambda command, env: seen.append((command, env)) or log)
-    found = measure.int8_kernels(make_plan(), "M")
+    found = measure.kernels(make_plan(), "M")
     kernels, library, operations = found
     assert operations == 0  # of problems that this log leaves out
     assert kernels == (2, 4, ["brg_conv_fwd:avx512_core_vnni", "jit_int8:avx512_core_vnni"])
@@ -153,6 +257,14 @@ def test_int8_kernels_are_counted_in_onednns_own_log(monkeypatch, prefix):
     assert not any(a.startswith("--min_seconds") for a in command) and "--iterations=1" in command
 
 
+def test_bf16_kernels_are_those_that_read_bfloat16_of_the_fp32_model(monkeypatch):
+    log, seen = VERBOSE.replace("src_u8::blocked wei_s8", "src_bf16::blocked wei_bf16"), []
+    monkeypatch.setattr(measure.processes, "capture", lambda command, env: seen.append(command) or log)
+    found = measure.kernels(make_plan(precisions=ALL), "M", "bf16")
+    assert found.kernels == (1, 4, ["jit_int8:avx512_core_vnni"])
+    assert "--bf16" in seen[0] and any(a.endswith("m/fp32") for a in seen[0]) and "--iterations=1" in seen[0]
+
+
 # The summary.
 
 
@@ -160,7 +272,7 @@ def measured_of(chosen: Plan, **by_precision) -> dict:
     """{(cell, precision): runs} with each cell's speeds, threads and CPUs as asked for."""
     result = {}
     for cell in chosen.cells():
-        for precision in ("fp32", "int8"):
+        for precision in chosen.precisions_of(cell.tester):
             speeds, changes = by_precision.get(precision, ([100.0, 100.0, 100.0], {}))
             affinity = chosen.cpus[: cell.threads]
             base = {"threads_busy": cell.threads, "affinity": affinity}

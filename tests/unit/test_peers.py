@@ -83,7 +83,7 @@ def measured_with(plan, ours: dict[str, list[float]], theirs: dict[str, list[flo
         changes = {"predictions": predictions} if predictions and cell.tester in plan.peers else {}
         if cell.tester in plan.peers:
             changes |= {"top1": 0.25, "engine": "Engine 1.0"}
-        for precision in ("fp32", "int8"):
+        for precision in plan.precisions_of(cell.tester):
             runs[cell, precision] = [one_run(speed, **changes) for speed in speeds[precision]]
     return runs
 
@@ -113,6 +113,21 @@ def test_another_accuracy_of_a_peer_is_not_taken_for_an_unsteady_tester():
     measured = measured_with(plan, speeds, speeds, predictions=[4, 3, 2, 1])
     checks = {check.check: check.ok for check in validity.checks(plan, measured, {}, [], [])}
     assert checks["accuracy"] and checks["outputs"]
+
+
+def test_bf16_is_compared_with_the_peers_that_run_it_and_their_graphs_must_be_bf16(peer_models):
+    peer_models()
+    plan = make_plan(**ONE, precisions=("fp32", "bf16", "int8"))
+    speeds = {"fp32": [1, 1, 1], "bf16": [2, 2, 2], "int8": [4, 4, 4]}
+    measured = measured_with(plan, {**speeds, "bf16": [3, 3, 3]}, speeds)
+    assert [(c.precision, c.ratio) for c in peer_summary.comparisons(plan, measured)] == [
+        ("fp32", 1), ("bf16", 1.5), ("int8", 1)
+    ]  # fmt: skip
+    cell = Cell("M", "openvino", 1, 50)
+    for counted, ok in (([(27, 27)] * 3, True), ([(27, 27), (26, 27), (27, 27)], False), ([(0, 0)] * 3, False)):
+        measured[cell, "bf16"] = [one_run(2, bf16_convolutions=pair) for pair in counted]
+        (check,) = [c for c in peer_summary.checks(plan, measured) if c.check == "peer bf16 kernels"]
+        assert check.ok is ok and f"{min(counted)[0]} of " in check.detail
 
 
 @pytest.fixture

@@ -54,7 +54,7 @@ def test_the_fields_that_checks_read_are_there_by_name(file):
         (lambda c: c["runs"][1]["latency_ms"].update(p95=1), r"runs\.1\.latency_ms\.p95"),
         (lambda c: c["environment"].update(host="x"), r"environment\.host"),
         (lambda c: c["runs"][0].pop("top1"), r"runs\.0\.top1"),
-        (lambda c: c["runs"][0].update(precision="bf16"), r"runs\.0\.precision"),
+        (lambda c: c["runs"][0].update(precision="fp16"), r"runs\.0\.precision"),
         (lambda c: c["comparisons"][0].update(speedup="fast"), r"comparisons\.0\.speedup"),
         (lambda c: c.pop("data"), "data"),
     ],
@@ -108,7 +108,7 @@ def test_the_published_schema_is_a_schema_and_another_implementation_takes_our_f
 
 
 @pytest.mark.parametrize("change", [
-    lambda c: c.update(typo=1), lambda c: c["runs"][0].update(precision="bf16"), lambda c: c.update(revision=99),
+    lambda c: c.update(typo=1), lambda c: c["runs"][0].update(precision="fp16"), lambda c: c.update(revision=99),
     lambda c: c["environment"]["validity"][0].update(level="note"),
 ])  # fmt: skip
 def test_the_published_schema_refuses_what_the_reader_refuses(published, file, change):
@@ -139,6 +139,21 @@ def test_a_file_of_revision_0_has_no_verdict_and_no_conditions():
     found = results.load(GOLDEN[0])
     assert (found.revision, found.verdict, found.gates, found.runs[0].conditions) == (0, None, [], [])
     assert found.environment.validity[0].word == "ok"
+
+
+def test_a_file_of_revision_1_has_gates_of_int8_and_nothing_of_bf16():
+    found = results.load(GOLDEN[1])
+    assert found.revision == 1 and found.bf16_comparisons == []
+    assert {gate.precision for gate in found.gates} == {"int8"} and found.gates[0].subject == "MobileNetV1"
+    assert {subset.bf16_agreement for subset in found.accuracy} == {None}
+
+
+def test_a_file_of_revision_2_may_hold_bf16_beside_the_pairs_of_fp32_and_int8():
+    found = results.load(GOLDEN[2])
+    assert found.revision == 2 and {run.precision for run in found.runs} == {"fp32", "bf16", "int8"}
+    assert len(found.bf16_comparisons) == len(found.comparisons) == 2
+    assert [gate.subject for gate in found.gates] == ["MobileNetV1", "MobileNetV1 in BF16"]
+    assert all(subset.bf16_agreement is not None for subset in found.accuracy)
 
 
 def test_the_schema_is_written_where_it_is_asked_for(tmp_path, ends):

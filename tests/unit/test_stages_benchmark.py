@@ -152,6 +152,8 @@ def test_a_cpu_without_vnni_is_warned_of_and_measured(planned, monkeypatch):
         ("--min-seconds=inf", ["--min-seconds=inf"]),
         ("--max-top1-drop=-1", ["--max-top1-drop=-1", "points, 0 to 100"]),
         ("--max-top1-drop=nan", ["--max-top1-drop=nan"]),
+        ("--precisions=fp32,bf16", ["--precisions=fp32,bf16 without int8", "bf16 may be added"]),
+        ("--precisions=half", ["unknown precision 'half'", "fp32, bf16, int8"]),
         ("--warmup=-1", ["'-1' is not a whole number from 0"]),
         ("--scenario=batch", ["--scenario 'batch'", "single-stream, offline, server"]),
         ("--scenario=server", ["--scenario=server without a target", "--target-latency-ms"]),
@@ -165,6 +167,14 @@ def test_a_cpu_without_vnni_is_warned_of_and_measured(planned, monkeypatch):
 )
 def test_flags_that_cannot_be_measured_are_refused(refuses, flag, words):
     refuses(2, words, flag)
+
+
+def test_bf16_on_a_cpu_without_it_ends_with_5_before_anything_is_measured(refuses, planned, monkeypatch):
+    monkeypatch.setattr(instructions, "has_bf16", lambda: False)
+    refuses(5, ["no bfloat16 (avx512_bf16 or amx_bf16)", "--precisions=fp32,int8"], "--precisions=fp32,bf16,int8")
+    monkeypatch.setattr(instructions, "has_bf16", lambda: True)
+    plan, *_ = planned("--precisions=bf16,int8,fp32")
+    assert plan.precisions == ("fp32", "bf16", "int8")
 
 
 def test_one_directory_cannot_stand_for_several_models(refuses):
@@ -352,6 +362,11 @@ def gate(outcome: str) -> results.AccuracyGate:
 def test_a_failed_accuracy_gate_ends_with_7(ended):
     done = ended({"gates": [gate("passed"), gate("failed")]})
     assert done.code == 7 and "M: lost a point" in done.err[0]
+
+
+def test_a_failed_gate_of_bf16_is_called_so_and_does_not_advise_to_train(ended):
+    done = ended({"gates": [gate("passed"), gate("failed").model_copy(update={"precision": "bf16"})]})
+    assert done.code == 7 and "M in BF16: lost a point" in done.err[0] and "train" not in done.err[0]
 
 
 @pytest.mark.parametrize("outcome", ["passed", "undecided"])

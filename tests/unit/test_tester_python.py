@@ -13,10 +13,12 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "tester"))
 from measurement import rank_labels
 from onednn_profile import Profiler
 from paddle_predictor import brief_paddle_error, model_files
+from peer_tester import precision_to_run
 from process_info import allowed_cpus, busy_threads, peak_rss_bytes, thread_times
-from sample_tester import write_atomically
+from sample_tester import check_bf16, write_atomically
 
-from qat8.errors import ModelError
+from qat8 import instructions
+from qat8.errors import MachineError, ModelError, UsageError
 
 
 def test_ranks_agree_with_a_stable_sort_also_where_scores_are_equal():
@@ -118,6 +120,24 @@ def test_model_files_prefers_pdmodel_and_knows_upstreams_names(tmp_path):
         model_files(tmp_path)
     (tmp_path / "a.b.pdiparams").touch()
     assert model_files(tmp_path) == (tmp_path / "a.b.pdmodel", tmp_path / "a.b.pdiparams")
+
+
+def test_bf16_is_of_an_fp32_model_of_a_peer_that_runs_it():
+    assert [precision_to_run("openvino", kind, False) for kind in ("fp32", "int8")] == ["fp32", "int8"]
+    assert precision_to_run("openvino", "fp32", True) == "bf16"
+    with pytest.raises(ModelError, match="--bf16 of an INT8 model"):
+        precision_to_run("openvino", "int8", True)
+    with pytest.raises(UsageError, match="--bf16 with torch; expected of openvino"):
+        precision_to_run("torch", "fp32", True)
+
+
+def test_bf16_without_the_instructions_is_refused_with_code_5(monkeypatch):
+    monkeypatch.setattr(instructions, "has_bf16", lambda: False)
+    check_bf16(False)
+    with pytest.raises(
+        MachineError, match="--bf16: this CPU has no bfloat16 that oneDNN may use; expected avx512_bf16 or amx_bf16"
+    ):
+        check_bf16(True)
 
 
 def test_a_result_that_cannot_be_written_leaves_the_old_one_and_no_temporary_file(tmp_path, monkeypatch):

@@ -151,6 +151,28 @@ def test_a_convolution_that_did_not_run_in_int8_fails_the_check_of_kernels(kerne
     assert f"{kernels[0]} of {kernels[1]} convolutions" in found["int8 kernels"]
 
 
+def test_a_convolution_that_did_not_run_in_bf16_fails_its_own_check_of_kernels():
+    chosen = make_plan(testers=["cpp"], threads=[1], batch_sizes=[1], precisions=("fp32", "bf16", "int8"))
+    for ran, ok in ((27, True), (26, False), (0, False)):
+        kernels = {"M": Kernels(27, 27, ["jit_int8"])}, [], [], {"M": Kernels(ran, 27, ["jit_bf16"])}
+        found = {c.check: c for c in validity.checks(chosen, measured_of(chosen), *kernels)}
+        assert found["int8 kernels"].ok and found["bf16 kernels"].ok is ok
+        assert f"{ran} of 27 convolutions in BF16 (jit_bf16)" in found["bf16 kernels"].detail
+    assert "bf16 kernels" not in checks()
+
+
+def test_a_ratio_of_bf16_that_scatters_is_named_as_such():
+    chosen = make_plan(testers=["cpp"], threads=[1], batch_sizes=[1], precisions=("fp32", "bf16", "int8"))
+    found = failed(chosen=chosen, measured=measured_of(chosen, bf16=([100, 200, 100], {})))
+    assert found.keys() == {"repetitions"} and "BF16 1.00 to 2.00" in found["repetitions"]
+
+
+def test_a_failed_gate_of_bf16_says_that_it_is_bf16s():
+    gate = AccuracyGate(model="M", precision="bf16", max_top1_drop=0.005, subset="s", images=20, top1_diff=0.0,
+                        interval=(-0.1, 0.1), outcome="failed", detail="d")  # fmt: skip
+    assert checks(gates=[gate])["accuracy gate"].detail == "M in BF16: d"
+
+
 def test_a_process_on_other_cpus_than_it_was_pinned_to_fails_the_check_of_affinity():
     found = failed(measured=measured_of(SMALL, int8=([100.0] * 3, {"affinity": [0, 1]})))
     assert found.keys() == {"affinity"} and "[0, 1] (and 2 more)" in found["affinity"]

@@ -1,4 +1,4 @@
-"""Runs the testers: FP32 and INT8 of a configuration in turn, each in a process of its own on pinned CPUs."""
+"""Runs the testers: the precisions of a configuration in turn, each in a process of its own on pinned CPUs."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from qat8 import processes
 from qat8.benchmarking import onednn_log
 from qat8.benchmarking.conditions import watch
 from qat8.benchmarking.onednn_log import Seen
-from qat8.benchmarking.plan import PRECISIONS, Cell, Plan
+from qat8.benchmarking.plan import BF16, PRECISIONS, Cell, Plan
 from qat8.console import Bar, say
 from qat8.results import TesterRun, load_tester_run
 
@@ -19,13 +19,13 @@ Measured = dict[tuple[Cell, str], list[TesterRun]]
 def measure(plan: Plan) -> Measured:
     """All repetitions of all cells.
 
-    Whatever slows the machine for a while slows both halves of a pair, and all testers and peers of a group. Their
+    Whatever slows the machine for a while slows all precisions of a cell, and all testers and peers of a group. Their
     order alternates, so that being first is no advantage either.
     """
-    runs: Measured = {(cell, precision): [] for cell in plan.cells() for precision in PRECISIONS}
+    runs: Measured = {turn: [] for turn in plan.turns()}
     with Bar("measuring", len(runs) * plan.repetitions) as bar:
         for group in plan.groups():
-            turns = [(cell, precision) for cell in group for precision in PRECISIONS]
+            turns = [(cell, precision) for cell in group for precision in plan.precisions_of(cell.tester)]
             for repetition in range(plan.repetitions):
                 for cell, precision in turns if repetition % 2 == 0 else turns[::-1]:
                     runs[cell, precision].append(_run(plan, cell, precision))
@@ -50,13 +50,15 @@ def _say(cell: Cell, runs: Measured) -> None:
     ratios = sorted(b / a for a, b in zip(fp32, int8, strict=True))
     middle = sorted(fp32)[len(fp32) // 2], sorted(int8)[len(int8) // 2]
     spread = f"{ratios[0]:.2f} to {ratios[-1]:.2f}"
-    say(f"  {cell}: FP32 {middle[0]:.1f}, INT8 {middle[1]:.1f} images/s, ratios {spread}")
+    more = sorted(r.images_per_second for r in runs.get((cell, BF16), []))
+    bf16 = f"BF16 {more[len(more) // 2]:.1f}, " if more else ""
+    say(f"  {cell}: FP32 {middle[0]:.1f}, {bf16}INT8 {middle[1]:.1f} images/s, ratios {spread}")
 
 
-def int8_kernels(plan: Plan, model: str) -> Seen:
-    """What oneDNN really ran in one batch of one image of the INT8 model, and what it says of itself."""
+def kernels(plan: Plan, model: str, precision: str = "int8") -> Seen:
+    """What oneDNN really ran in one batch of one image of the INT8 (BF16) model, and what it says of itself."""
     cell = Cell(model, plan.testers[0], 1, 1)
-    command = [*plan.command(cell, "int8")[:-2], "--iterations=1"]
+    command = [*plan.command(cell, precision)[:-2], "--iterations=1"]
     environment = {**processes.openmp(1), "ONEDNN_VERBOSE": "1", "DNNL_VERBOSE": "1"}
     log = processes.capture(processes.pinned(plan.cpus[:1], command), environment)
-    return onednn_log.read(log)
+    return onednn_log.read(log, precision)

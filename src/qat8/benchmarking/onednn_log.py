@@ -20,9 +20,11 @@ _INFO = {
     "runtime": r"info,cpu,runtime:([^,\s]+)",
 }
 
+_SOURCE = {"int8": r"src_[us]8", "bf16": r"src_bf16"}  # what such a convolution reads
+
 
 class Kernels(NamedTuple):
-    """The convolutions of one batch: how many ran in INT8, how many there were, the INT8 ones' implementations."""
+    """The convolutions of one batch: how many ran in INT8 (BF16), how many there were, the former's implementations."""
 
     quantized: int
     total: int
@@ -35,10 +37,10 @@ def library(log: str) -> dict[str, str]:
     return {name: match[1].strip() for name, match in found.items() if match}
 
 
-def convolutions(log: str) -> Kernels:
+def convolutions(log: str, precision: str = "int8") -> Kernels:
     """An implementation's name ends with the instructions it is made of: `brgconv_1x1:avx512_core_vnni`."""
     ran = re.findall(_PREFIX + r"exec,cpu,convolution,([^,]+),[^,]*,(\S*)", log, re.MULTILINE)
-    quantized = [kernel for kernel, types in ran if re.search(r"src_[us]8", types)]
+    quantized = [kernel for kernel, types in ran if re.search(_SOURCE[precision], types)]
     return Kernels(len(quantized), len(ran), sorted(set(quantized)))
 
 
@@ -50,8 +52,8 @@ class Seen(NamedTuple):
     operations: int  # multiplications and additions of everything that was executed
 
 
-def read(log: str) -> Seen:
-    return Seen(convolutions(log), library(log), _operations(log))
+def read(log: str, precision: str = "int8") -> Seen:
+    return Seen(convolutions(log, precision), library(log), _operations(log))
 
 
 def _operations(log: str) -> int:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from qat8 import artifacts, peers
 from qat8.benchmarking.measure import Measured
-from qat8.benchmarking.plan import PRECISIONS, Cell, Plan
+from qat8.benchmarking.plan import BF16, Cell, Plan
 from qat8.results import Check, PeerComparison, TesterRun
 from qat8.statistics import paired_ratios
 
@@ -12,12 +12,13 @@ SAME_WEIGHTS = 0.98  # of the images FP32 must name the same class for; rounding
 
 
 def comparisons(plan: Plan, measured: Measured) -> list[PeerComparison]:
-    """Every tester of ours against every peer, in both precisions."""
+    """Every tester of ours against every peer, in each precision that both run."""
     found = []
     for group in plan.groups():
         theirs = [cell for cell in group if cell.tester in plan.peers]
         ours = [cell for cell in group if cell.tester not in plan.peers]
-        found += [_compare(measured, our, their, p) for our in ours for their in theirs for p in PRECISIONS]
+        found += [_compare(measured, our, their, p) for our in ours for their in theirs for p in plan.precisions
+                  if (their, p) in measured]  # fmt: skip
     return found
 
 
@@ -47,7 +48,7 @@ def checks(plan: Plan, measured: Measured) -> list[Check]:
             detail = f"{model}: {peer} in FP32 names the same class as Paddle on {agreement:.1%} of the images"
             result.append(Check(check="peer weights", ok=agreement >= SAME_WEIGHTS, detail=detail))
             result.append(_int8(model, peer))
-    return result
+    return result + _bf16(measured)
 
 
 def _int8(model: str, peer: str) -> Check:
@@ -55,3 +56,17 @@ def _int8(model: str, peer: str) -> Check:
     quantized, total = manifest["int8_convolutions"]
     detail = f"{model}: {peer} runs {quantized} of {total} convolutions in INT8"
     return Check(check="peer int8 kernels", ok=total > 0 and quantized == total, detail=detail)
+
+
+def _bf16(measured: Measured) -> list[Check]:
+    """Of the graphs that a peer's processes compiled for BF16; of a cell the repetitions are alike."""
+    found = {}
+    for (cell, precision), runs in measured.items():
+        if precision == BF16 and cell.tester in peers.NAMES:
+            found.setdefault((cell.model, cell.tester), []).extend(run.bf16_convolutions for run in runs)
+    worst = {key: min(pairs, key=lambda pair: pair[0] / max(pair[1], 1)) for key, pairs in found.items()}
+    return [
+        Check(check="peer bf16 kernels", ok=ran == total > 0,
+              detail=f"{model}: {peer} runs {ran} of {total} convolutions in BF16")
+        for (model, peer), (ran, total) in worst.items()
+    ]  # fmt: skip

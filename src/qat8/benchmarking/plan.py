@@ -7,7 +7,7 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 
-from qat8 import artifacts, export, peers
+from qat8 import artifacts, export, instructions, peers
 from qat8.benchmarking.load import NO_LOAD, Load
 from qat8.errors import MachineError, UsageError
 
@@ -19,12 +19,14 @@ TESTERS = {
     "python": [sys.executable, str(TESTER_DIR / "sample_tester.py")],
 }
 PEERS = {name: [str(peers.PYTHON), str(TESTER_DIR / "peer_tester.py"), name] for name in peers.NAMES}
-PRECISIONS = ("fp32", "int8")
+PRECISIONS = ("fp32", "int8")  # of every run; what a ratio is of
+BF16 = "bf16"  # the FP32 model, run in bfloat16, where it is asked for
+IN_BF16 = (*TESTERS, *peers.IN_BF16)
 
 
 @dataclass(frozen=True)
 class Cell:
-    """What FP32 and INT8 are compared in: everything but the precision."""
+    """What the precisions are compared in: everything but the precision."""
 
     model: str
     tester: str
@@ -56,11 +58,19 @@ class Plan:
     quick: bool = False
     load: Load = NO_LOAD
     peers: tuple[str, ...] = ()  # other engines, each a tester of its own models
+    precisions: tuple[str, ...] = PRECISIONS
     untrained: frozenset[str] = frozenset()  # models with random weights: their speed is real, an accuracy is not
 
     def cells(self) -> list[Cell]:
         testers = [*self.testers, *self.peers]
         return [Cell(*c) for c in itertools.product(self.models, testers, self.threads, self.batch_sizes)]
+
+    def precisions_of(self, tester: str) -> tuple[str, ...]:
+        """What a tester or peer is measured in: not every peer runs BF16."""
+        return tuple(p for p in self.precisions if p != BF16 or tester in IN_BF16)
+
+    def turns(self) -> list[tuple[Cell, str]]:
+        return [(cell, precision) for cell in self.cells() for precision in self.precisions_of(cell.tester)]
 
     def groups(self) -> list[list[Cell]]:
         """The cells by what they have in common but for the tester: each group is measured in one go, in turns."""
@@ -71,6 +81,7 @@ class Plan:
 
     def directory(self, cell: Cell, precision: str) -> Path:
         """The model that this cell's tester takes."""
+        precision = "fp32" if precision == BF16 else precision
         if cell.tester in self.peers:
             return peers.directory(cell.model, cell.tester, precision)
         if cell.tester == ENGINE:
@@ -93,6 +104,7 @@ class Plan:
             f"--infer_data={artifacts.shown(self.data_of(cell.model))}",
             f"--batch_size={cell.batch_size}",
             f"--num_threads={cell.threads}",
+            *(["--bf16"] if precision == BF16 else []),
             f"--warmup_size={self.warmup}",
             f"--min_seconds={self.min_seconds:g}",
         ]
@@ -103,7 +115,33 @@ class Plan:
             "testers": self.testers, "threads": self.threads, "batch_sizes": self.batch_sizes, "cpus": self.cpus,
             "repetitions": self.repetitions, "min_seconds": self.min_seconds, "warmup": self.warmup,
             **({"peers": self.peers} if self.peers else {}), **self.load.settings(),
+            **({"precisions": self.precisions} if self.precisions != PRECISIONS else {}),
         }  # fmt: skip
+
+
+def precisions(text: str, beyond: bool) -> tuple[str, ...]:
+    """`int8,bf16,fp32` -> in the order in which they are measured.
+
+    Args:
+        beyond: scenarios or instances are measured, too; those are of FP32 and INT8.
+
+    Raises:
+        UsageError: unknown, or FP32 or INT8 is not among them, which every run compares.
+        MachineError: this CPU has no bfloat16.
+    """
+    names, known = [word.strip() for word in text.split(",")], ("fp32", BF16, "int8")
+    if unknown := [name for name in names if name not in known]:
+        raise UsageError(f"--precisions: unknown precision {unknown[0]!r}", f"of {', '.join(known)}")
+    if missing := [name for name in PRECISIONS if name not in names]:
+        raise UsageError(f"--precisions={text} without {missing[0]}", "fp32 and int8, which are compared; bf16 may be "
+                         "added")  # fmt: skip
+    if BF16 in names and not instructions.has_bf16():
+        raise MachineError("this CPU has no bfloat16 (avx512_bf16 or amx_bf16) that oneDNN may use",
+                           next_step="--precisions=fp32,int8")  # fmt: skip
+    if BF16 in names and beyond:
+        raise UsageError("--precisions with bf16 and --scenario, --instances or --sweep", "one of the two: those are "
+                         "measured in FP32 and INT8")  # fmt: skip
+    return tuple(name for name in known if name in names)
 
 
 def thread_counts(text: str, cpus: list[int]) -> list[int]:

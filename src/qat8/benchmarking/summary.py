@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from dataclasses import dataclass
 
 import numpy as np
@@ -9,7 +10,7 @@ import numpy as np
 from qat8 import processes
 from qat8.benchmarking import gate
 from qat8.benchmarking.measure import Measured
-from qat8.benchmarking.plan import PRECISIONS, Cell, Plan
+from qat8.benchmarking.plan import BF16, Cell, Plan
 from qat8.results import AccuracyGate, Comparison, Latency, Run, SubsetAccuracy, TesterRun
 from qat8.statistics import bootstrap_interval, median, paired_ratios, percentiles, wilson_interval
 
@@ -47,12 +48,15 @@ def _run(plan: Plan, cell: Cell, precision: str, reps: list[TesterRun]) -> Run:
     )  # fmt: skip
 
 
-def comparisons(plan: Plan, measured: Measured) -> list[Comparison]:
+def comparisons(plan: Plan, measured: Measured, precision: str = "int8") -> list[Comparison]:
+    """Of `precision` against FP32, wherever it was measured."""
     found = []
     for cell in plan.cells():
-        fp32, int8 = (measured[cell, p] for p in PRECISIONS)
-        tops, quantized = (_tops(plan, cell.model, runs[0]) for runs in (fp32, int8))
-        speeds = ([run.images_per_second for run in runs] for runs in (int8, fp32))
+        if (cell, precision) not in measured:
+            continue
+        fp32, narrow = (measured[cell, p] for p in ("fp32", precision))
+        tops, narrowed = (_tops(plan, cell.model, runs[0]) for runs in (fp32, narrow))
+        speeds = ([run.images_per_second for run in runs] for runs in (narrow, fp32))
         ratio = paired_ratios(*speeds)
         record = Comparison(
             model=cell.model,
@@ -62,10 +66,10 @@ def comparisons(plan: Plan, measured: Measured) -> list[Comparison]:
             speedup=ratio.median,
             speedup_min=ratio.min,
             speedup_max=ratio.max,
-            top1_diff=_difference(quantized["top1"], tops["top1"]),
-            top5_diff=_difference(quantized["top5"], tops["top5"]),
+            top1_diff=_difference(narrowed["top1"], tops["top1"]),
+            top5_diff=_difference(narrowed["top5"], tops["top5"]),
             speedup_interval=bootstrap_interval(
-                [b.images_per_second / a.images_per_second for a, b in zip(fp32, int8, strict=True)]
+                [b.images_per_second / a.images_per_second for a, b in zip(fp32, narrow, strict=True)]
             ),
         )
         found.append(record)
@@ -98,51 +102,55 @@ def accuracy(plan: Plan, measured: Measured, labels: np.ndarray, subsets: list[S
 
 
 def _without_accuracy(subset: SubsetAccuracy) -> SubsetAccuracy:
-    nothing = dict.fromkeys(PRECISIONS)
+    nothing = dict.fromkeys(subset.top1)
     return subset.model_copy(update={"top1": nothing, "top1_interval": nothing})
 
 
 def predictions(plan: Plan, measured: Measured) -> dict[tuple[str, str], list[int]]:
     """(model, precision) -> classes, of the runs whose accuracy is reported."""
     cells = {model: Cell(model, plan.testers[0], plan.threads[0], max(plan.batch_sizes)) for model in plan.models}
-    return {(model, p): measured[cell, p][0].predictions for model, cell in cells.items() for p in PRECISIONS}
+    return {(model, p): measured[cell, p][0].predictions for model, cell in cells.items() for p in plan.precisions}
 
 
 def _subset(model: str, subset: Subset, labels: np.ndarray, predictions: dict[str, np.ndarray]) -> SubsetAccuracy:
     n = len(labels)
     right = {p: int((predicted == labels).sum()) for p, predicted in predictions.items()}
-    agree = int((predictions["fp32"] == predictions["int8"]).sum())
+    agree = {p: int((predictions["fp32"] == predicted).sum()) for p, predicted in predictions.items()}
+    bf16 = agree.get(BF16)
     return SubsetAccuracy(
         model=model, subset=subset.name, images=n, labels=subset.labels, used_in_training=subset.used_in_training,
         top1={p: count / n for p, count in right.items()},
         top1_interval={p: wilson_interval(count, n) for p, count in right.items()},
-        agreement=agree / n, agreement_interval=wilson_interval(agree, n),
+        agreement=agree["int8"] / n, agreement_interval=wilson_interval(agree["int8"], n),
+        bf16_agreement=None if bf16 is None else bf16 / n,
+        bf16_agreement_interval=None if bf16 is None else wilson_interval(bf16, n),
     )  # fmt: skip
 
 
 def _predictions(plan: Plan, measured: Measured, model: str) -> dict[str, np.ndarray]:
     """Of the run whose accuracy is reported: the first tester at the first thread count and the largest batch."""
     cell = Cell(model, plan.testers[0], plan.threads[0], max(plan.batch_sizes))
-    return {p: np.array(measured[cell, p][0].predictions) for p in PRECISIONS}
+    return {p: np.array(measured[cell, p][0].predictions) for p in plan.precisions}
 
 
 def gates(
     plan: Plan, measured: Measured, labels: np.ndarray, subsets: list[Subset], max_drop: float, classes: int = 1000
 ) -> list[AccuracyGate]:
-    """Each model on its largest subset whose labels training has not seen. `max_drop` is a fraction of 1."""
+    """By model and precision, on the largest subset whose labels training has not seen. `max_drop`: a fraction of 1."""
     independent = [subset for subset in subsets if not subset.used_in_training and subset.count]
     found = []
-    for model in plan.models:
+    for model, precision in itertools.product(plan.models, [p for p in reversed(plan.precisions) if p != "fp32"]):
         predictions = _predictions(plan, measured, model)
         if model in plan.untrained:
-            found.append(gate.without_labels(model, max_drop, "its weights are random: there is no accuracy to lose"))
+            why = "its weights are random: there is no accuracy to lose"
+            found.append(gate.without_labels(model, precision, max_drop, why))
             continue
         if not independent or len(predictions["fp32"]) != len(labels):
             why = "no labelled images that training has not seen" if not independent else "the model gives no classes"
-            found.append(gate.without_labels(model, max_drop, why))
+            found.append(gate.without_labels(model, precision, max_drop, why))
             continue
         subset = max(independent, key=lambda s: s.count)
         rows = slice(subset.start, subset.start + subset.count)
         chosen = {p: v[rows] for p, v in predictions.items()}
-        found.append(gate.judge(model, subset.name, chosen, labels[rows], max_drop, classes))
+        found.append(gate.judge(model, subset.name, chosen, labels[rows], max_drop, classes, precision))
     return found

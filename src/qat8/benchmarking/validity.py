@@ -12,7 +12,7 @@ import numpy as np
 from qat8 import artifacts, instructions, kernel, peers
 from qat8.benchmarking.measure import Measured
 from qat8.benchmarking.onednn_log import Kernels
-from qat8.benchmarking.plan import PRECISIONS, Cell, Plan
+from qat8.benchmarking.plan import Cell, Plan
 from qat8.results import AccuracyGate, Check, Conditions, TesterRun
 from qat8.statistics import bootstrap_interval, spread
 
@@ -31,11 +31,18 @@ Outcome = tuple[Cell, bool, str]  # where, whether it holds, what was seen
 
 
 def checks(
-    plan: Plan, measured: Measured, kernels: dict[str, Kernels], changed: list[str], gates: list[AccuracyGate]
-) -> list[Check]:
-    """All checks of a run. `changed`: inputs that are not what they were when the run began."""
+    plan: Plan, measured: Measured, kernels: dict[str, Kernels], changed: list[str], gates: list[AccuracyGate],
+    bf16: dict[str, Kernels] | None = None,
+) -> list[Check]:  # fmt: skip
+    """All checks of a run.
+
+    Args:
+        kernels: of each INT8 model. bf16: of each FP32 model in BF16, where it was measured so.
+        changed: inputs that are not what they were when the run began.
+    """
     return [
-        *(_int8(model, found) for model, found in kernels.items()),
+        *(_kernels(model, "INT8", found) for model, found in kernels.items()),
+        *(_kernels(model, "BF16", found) for model, found in (bf16 or {}).items()),
         _all("affinity", [(c, r.affinity == plan.cpus[: c.threads], f"{r.affinity}") for c, r in _each(measured)],
              "every process ran on the CPUs that it was pinned to"),
         # A run much shorter than a clock tick of the scheduler cannot show its threads: then 0 are busy.
@@ -47,7 +54,7 @@ def checks(
               "models, data and testers are what they were at the beginning"),
         _all("amount", _amounts(plan, measured), f"at least {MIN_REPETITIONS} repetitions of {MIN_SECONDS:g} s"),
         _all("repetitions", _spreads(plan, measured),
-             f"paired INT8/FP32 ratios lie within {MAX_RATIO_SPREAD:.0%} of each other"),
+             f"paired ratios over FP32 lie within {MAX_RATIO_SPREAD:.0%} of each other"),
         *machine_checks(measured),
         *(_gate(gate) for gate in gates),
         *range_warnings(plan),
@@ -141,10 +148,10 @@ def _all(name: str, outcomes: list[Outcome], meaning: str, level: str = "failure
     return Check(check=name, ok=not bad, detail=detail, level=level)
 
 
-def _int8(model: str, found: Kernels) -> Check:
+def _kernels(model: str, precision: str, found: Kernels) -> Check:
     names = ", ".join(found.names) or "no kernel"
-    detail = f"{model}: oneDNN ran {found.quantized} of {found.total} convolutions in INT8 ({names})"
-    return Check(check="int8 kernels", ok=found.total > 0 and found.quantized == found.total, detail=detail)
+    detail = f"{model}: oneDNN ran {found.quantized} of {found.total} convolutions in {precision} ({names})"
+    return Check(check=f"{precision.lower()} kernels", ok=found.quantized == found.total > 0, detail=detail)
 
 
 def _engine(cell: Cell) -> str:
@@ -200,7 +207,10 @@ def _amounts(plan: Plan, measured: Measured) -> list[Outcome]:
 
 
 def _spreads(plan: Plan, measured: Measured) -> list[Outcome]:
-    return [(cell, _steady(ratios), _range(ratios)) for cell in plan.cells() if (ratios := _ratios(measured, cell))]
+    return [
+        (cell, _steady(ratios), f"{precision.upper()} {_range(ratios)}")
+        for cell, precision in plan.turns() if precision != "fp32" and (ratios := _ratios(measured, cell, precision))
+    ]  # fmt: skip
 
 
 def _steady(ratios: list[float]) -> bool:
@@ -213,13 +223,14 @@ def _range(ratios: list[float]) -> str:
     return f"{min(ratios):.2f} to {max(ratios):.2f}"
 
 
-def _ratios(measured: Measured, cell: Cell) -> list[float]:
-    """INT8 over FP32, repetition by repetition."""
-    fp32, int8 = ([run.images_per_second for run in measured[cell, p]] for p in PRECISIONS)
-    return [b / a for a, b in zip(fp32, int8, strict=True)]
+def _ratios(measured: Measured, cell: Cell, precision: str) -> list[float]:
+    """INT8 (BF16) over FP32, repetition by repetition."""
+    fp32, narrow = ([run.images_per_second for run in measured[cell, p]] for p in ("fp32", precision))
+    return [b / a for a, b in zip(fp32, narrow, strict=True)]
 
 
 def _gate(gate: AccuracyGate) -> Check:
     # Too few photographs to tell is no fault of the measurement: a warning.
     level = "failure" if gate.outcome == "failed" else "warning"
-    return Check(check="accuracy gate", ok=gate.outcome == "passed", level=level, detail=f"{gate.model}: {gate.detail}")
+    detail = f"{gate.subject}: {gate.detail}"
+    return Check(check="accuracy gate", ok=gate.outcome == "passed", level=level, detail=detail)

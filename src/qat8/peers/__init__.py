@@ -14,6 +14,7 @@ from qat8 import artifacts
 from qat8.errors import MachineError, ModelError, UsageError
 
 NAMES = ("openvino", "onnxruntime", "torch")
+IN_BF16 = ("openvino",)  # whose FP32 model runs in bfloat16 when asked to
 ENVIRONMENT = Path(os.environ.get("QAT8_PEERS", artifacts.REPOSITORY / ".venv-peers"))
 PYTHON = ENVIRONMENT / "bin" / "python"
 LOCK = artifacts.REPOSITORY / "requirements-peers.txt"

@@ -23,7 +23,7 @@ Configuration = tuple[str, str, int, int, int]  # model, tester, threads, instan
 
 @dataclass(frozen=True)
 class SpeedRow:
-    """One configuration in both precisions."""
+    """One configuration in its precisions."""
 
     model: str
     tester: str
@@ -33,6 +33,14 @@ class SpeedRow:
     fp32: Run | None
     int8: Run | None
     comparison: Comparison | None
+    bf16: Run | None = None
+    bf16_comparison: Comparison | None = None
+
+    @property
+    def runs(self) -> dict[Precision, Run]:
+        """Those that were measured."""
+        found = {"fp32": self.fp32, "bf16": self.bf16, "int8": self.int8}
+        return {precision: run for precision, run in found.items() if run}
 
     @property
     def tutorial(self) -> dict[tutorial.Server, tutorial.Performance]:
@@ -66,18 +74,25 @@ class WholeRun:
     testers_agree: bool
 
 
-def difference(top: dict[Precision, float | None]) -> float | None:
-    """INT8 minus FP32, or None when one of them was not measured."""
-    fp32, int8 = top.get("fp32"), top.get("int8")
-    return None if fp32 is None or int8 is None else int8 - fp32
+def difference(top: dict[Precision, float | None], precision: Precision = "int8") -> float | None:
+    """INT8 (BF16) minus FP32, or None when one of them was not measured."""
+    fp32, narrow = top.get("fp32"), top.get(precision)
+    return None if fp32 is None or narrow is None else narrow - fp32
 
 
 def ours(results: Results) -> Results:
     """The results without the peers' runs, which are compared with ours and not with the tutorial's."""
     kept = {
-        name: [r for r in getattr(results, name) if r.tester not in peers.NAMES] for name in ("runs", "comparisons")
+        name: [r for r in getattr(results, name) if r.tester not in peers.NAMES]
+        for name in ("runs", "comparisons", "bf16_comparisons")
     }
     return results.model_copy(update=kept)
+
+
+def precisions(results: Results) -> list[Precision]:
+    """Those that were measured, in the order in which they are shown."""
+    measured = {run.precision for run in results.runs}
+    return [p for p in ("fp32", "bf16", "int8") if p in measured or p != "bf16"]
 
 
 def models(results: Results) -> list[str]:
@@ -91,9 +106,15 @@ def _configuration(run: Run) -> Configuration:
 
 def speed_rows(results: Results) -> list[SpeedRow]:
     runs = {(*_configuration(run), run.precision): run for run in results.runs}
-    compared = {(c.model, c.tester, c.threads, c.instances, c.batch_size): c for c in results.comparisons}
-    keys = dict.fromkeys(_configuration(run) for run in results.runs)
-    rows = [SpeedRow(*key, runs.get((*key, "fp32")), runs.get((*key, "int8")), compared.get(key)) for key in keys]
+    compared, bf16 = (
+        {(c.model, c.tester, c.threads, c.instances, c.batch_size): c for c in found}
+        for found in (results.comparisons, results.bf16_comparisons)
+    )
+    rows = [
+        SpeedRow(*key, runs.get((*key, "fp32")), runs.get((*key, "int8")), compared.get(key),
+                 runs.get((*key, "bf16")), bf16.get(key))
+        for key in dict.fromkeys(_configuration(run) for run in results.runs)
+    ]  # fmt: skip
     order = models(results)
     testers = list(dict.fromkeys(run.tester for run in results.runs))
     testers.sort(key=lambda name: name != "cpp")

@@ -42,6 +42,22 @@ def table(results: Results) -> Table:
     )
 
 
+def bf16_table(results: Results) -> list[Table]:
+    """Of the peers that ran in BF16, if any did."""
+    runs = {(r.model, r.tester, r.threads, r.batch_size): r for r in results.runs if r.precision == "bf16"}
+    body = []
+    for c in comparisons(results):
+        if c.precision == "bf16":
+            ours, theirs = (runs[c.model, tester, c.threads, c.batch_size] for tester in (c.tester, c.peer))
+            speeds = (text.speed(ours.images_per_second), text.speed(theirs.images_per_second))
+            ends = f"{text.ratio(c.ratio_min)}-{text.ratio(c.ratio_max)}"
+            names = (c.model, text.tester(c.peer), str(c.threads), str(c.batch_size))
+            body.append((*names, *speeds, text.ratio(c.ratio), ends))
+    columns = ("Model", "Engine", "Thr", "Batch", "Paddle BF16", "its BF16", "Ratio", "min-max")
+    caption = "BF16 in both engines: images/s, and Paddle's over that engine's with its range"
+    return [Table(caption, columns, body, labels=2)] if body else []
+
+
 def _row(fp32: Run, int8: Run, pair: PeerComparison | None) -> tuple[str, ...]:
     """`pair` is None in our own row."""
     name = _SHORT.get(int8.tester, text.tester(int8.tester)) if pair else "Paddle"

@@ -12,6 +12,7 @@ from qat8.report.loads import Pair
 from qat8.results import Results
 
 MARKERS = {"fp32": "s", "int8": "o"}
+SHOWN = {precision: COLOURS[precision] for precision in MARKERS}
 HEIGHT, FRAME, ROW = 2.4, 1.0, 0.5  # inches; a split is a row
 
 
@@ -31,7 +32,7 @@ def draw(results: Results, models: list[str], narrow: bool) -> Figure:
     for (name, found), (left, right) in zip(groups, grid, strict=True):
         _scaling(left, name, [pair for pair in found if pair.fp32.instances == 1])
         _splits(right, name if narrow else "", found)
-    keys = [Line2D([], [], color=c, marker=MARKERS[p], label=f"{p.upper()} (min to max)") for p, c in COLOURS.items()]
+    keys = [Line2D([], [], color=c, marker=MARKERS[p], label=f"{p.upper()} (min to max)") for p, c in SHOWN.items()]
     keys.append(Line2D([], [], color=INK, linestyle=":", linewidth=0.8, label="1 thread × number of threads"))
     figure.legend(handles=keys, loc="outside upper left", ncols=1 if narrow else 3)
     return figure
@@ -43,7 +44,7 @@ def _ends(record) -> list[list[float]]:
 
 
 def _scaling(axes: Axes, name: str, single: list[Pair]) -> None:
-    for precision, colour in COLOURS.items():
+    for precision, colour in SHOWN.items():
         records = [getattr(pair, precision) for pair in single]
         threads, speeds = [r.threads for r in records], [r.images_per_second for r in records]
         axes.plot(threads, speeds, color=colour, marker=MARKERS[precision])

@@ -21,14 +21,14 @@ from matplotlib.patches import Patch
 from qat8 import tutorial
 from qat8.report import figures, plot_instances, plot_latency, text
 from qat8.report.figures import SpeedRow
-from qat8.report.ink import COLOURS, INK, NARROW, WIDE
-from qat8.results import Results
+from qat8.report.ink import BARS, COLOURS, INK, NARROW, WIDE, offsets
+from qat8.results import Precision, Results
 
-OFFSETS = {"fp32": -0.19, "int8": 0.19}  # of a pair's bars from the middle of its row
+GAP = 0.02  # between the bars of a row
 PALE = 0.25  # of what could be, behind what is
 BELOW = 0.16  # the tutorial's ratios stand below ours, so that equal ones do not hide each other
 SERVER_MARKERS = {tutorial.GOLD_6271: ("D", "#009E73"), tutorial.GOLD_6148: ("^", "#CC79A7")}
-ROW_HEIGHT, FRAME_HEIGHT, LEGEND_HEIGHT = 0.52, 0.75, 0.45  # inches
+BAR_HEIGHT, FRAME_HEIGHT, LEGEND_HEIGHT = 0.26, 0.75, 0.45  # inches; a row has a bar for each precision
 
 STYLE = {
     "svg.fonttype": "none",  # text stays text: sharp, small, can be selected and searched
@@ -111,7 +111,8 @@ def _save(figure: Figure, form: str, **options) -> bytes:
 
 def _speed(results: Results, models: list[str], narrow: bool) -> Figure:
     by_model = [[row for row in figures.speed_rows(results) if row.model == model] for model in models]
-    heights = [len(rows) * ROW_HEIGHT + FRAME_HEIGHT for rows in by_model]
+    shown = figures.precisions(results)
+    heights = [len(rows) * len(shown) * BAR_HEIGHT + FRAME_HEIGHT for rows in by_model]
     if narrow:
         figure = _figure(NARROW, 2 * sum(heights) + LEGEND_HEIGHT * 2)
         grid = figure.subplots(2 * len(models), 1, squeeze=False, height_ratios=[h for h in heights for _ in "12"])
@@ -120,7 +121,7 @@ def _speed(results: Results, models: list[str], narrow: bool) -> Figure:
         figure = _figure(WIDE, sum(heights) + LEGEND_HEIGHT)
         grid = figure.subplots(len(models), 2, squeeze=False, height_ratios=heights, width_ratios=[3, 2])
     for rows, (left, right) in zip(by_model, grid, strict=True):
-        _draw_speeds(left, rows, figures.limits(results, rows), room=1.6 if narrow else 1.35)
+        _draw_speeds(left, rows, shown, figures.limits(results, rows), room=1.6 if narrow else 1.35)
         _draw_ratios(right, rows, labelled=narrow)
     ratio_keys = [Line2D([], [], color=INK, marker="o", linestyle="", label="ratio here (min to max)")]
     for server, (marker, colour) in SERVER_MARKERS.items():
@@ -128,29 +129,29 @@ def _speed(results: Results, models: list[str], narrow: bool) -> Figure:
         ratio_keys.append(Line2D([], [], color=colour, marker=marker, linestyle="", label=label))
     if figures.limits(results, [row for rows in by_model for row in rows]):
         ratio_keys.append(Patch(color=INK, alpha=PALE, label="pale: physical limit"))
-    _legend(figure, [*_bar_keys("(min to max)"), *ratio_keys], columns=2 if narrow else 3)
+    _legend(figure, [*_bar_keys(shown, "(min to max)"), *ratio_keys], columns=2 if narrow else 3)
     return figure
 
 
-def _draw_speeds(axes: Axes, rows: list[SpeedRow], limits: figures.Limits, room: float) -> None:
-    longest = 0.0
+def _draw_speeds(axes: Axes, rows: list[SpeedRow], shown: list[Precision], limits: figures.Limits, room: float) -> None:
+    longest, place = 0.0, offsets(shown)
     for y, row in enumerate(rows):
-        for precision, run in (("fp32", row.fp32), ("int8", row.int8)):
-            if run is None:
-                continue
+        for precision, run in row.runs.items():
             least, most = min(run.repetitions, default=0), max(run.repetitions, default=0)
-            _bar(axes, y, precision, run.images_per_second, (least, most) if run.repetitions else None)
+            ends = (least, most) if run.repetitions else None
+            _bar(axes, y + place[precision], BARS / len(shown), precision, run.images_per_second, ends)
             end = max(most, run.images_per_second)
             label = text.speed(run.images_per_second)
             if limit := limits.get((y, precision)):
-                axes.barh(y + OFFSETS[precision], limit, height=0.36, color=COLOURS[precision], alpha=PALE, zorder=0.9)
+                axes.barh(y + place[precision], limit, height=BARS / len(shown) - GAP, color=COLOURS[precision],
+                          alpha=PALE, zorder=0.9)  # fmt: skip
                 end, label = max(end, limit), f"{label} of {text.speed(limit)}"
             longest = max(longest, end)
-            if precision == "int8" and row.comparison:
-                label += f"  ({text.ratio(row.comparison.speedup)}×)"
+            if compared := {"int8": row.comparison, "bf16": row.bf16_comparison}.get(precision):
+                label += f"  ({text.ratio(compared.speedup)}×)"
             axes.annotate(
                 label,
-                (end, y + OFFSETS[precision]),
+                (end, y + place[precision]),
                 xytext=(5, 0),
                 textcoords="offset points",
                 va="center",
@@ -182,19 +183,19 @@ def _draw_ratios(axes: Axes, rows: list[SpeedRow], labelled: bool) -> None:
 
 
 def _accuracy(results: Results, models: list[str], narrow: bool) -> Figure:
-    bars = [_accuracy_bars(results, model) for model in models]
-    heights = [max(1, len(rows)) * ROW_HEIGHT + FRAME_HEIGHT for rows in bars]
+    bars, shown = [_accuracy_bars(results, model) for model in models], figures.precisions(results)
+    heights = [max(1, len(rows)) * len(shown) * BAR_HEIGHT + FRAME_HEIGHT for rows in bars]
     figure = _figure(NARROW if narrow else WIDE, sum(heights) + LEGEND_HEIGHT)
     grid = figure.subplots(len(models), 1, squeeze=False, height_ratios=heights)
     for model, rows, (axes,) in zip(models, bars, grid, strict=True):
         for y, (_, tops, intervals) in enumerate(rows):
-            _draw_top1(axes, y, tops, intervals)
+            _draw_top1(axes, y, shown, tops, intervals)
         _rows(axes, [label for label, _, _ in rows])
         axes.set_xlim(0, 1.22)
         axes.set_xticks([0, 0.25, 0.5, 0.75, 1], ["0 %", "25 %", "50 %", "75 %", "100 %"])
         axes.spines["bottom"].set_bounds(0, 1)  # the rest of the width is for labels: there is no 110 %
         axes.set_title(f"{model}: top-1 accuracy", loc="left")
-    _legend(figure, _bar_keys("(95 % Wilson interval)"), columns=1 if narrow else 2)
+    _legend(figure, _bar_keys(shown, "(95 % Wilson interval)"), columns=1 if narrow else 2)
     return figure
 
 
@@ -215,21 +216,23 @@ def _accuracy_bars(results: Results, model: str) -> list[tuple[str, dict, dict]]
     return bars
 
 
-def _draw_top1(axes: Axes, y: int, tops: dict, intervals: dict) -> None:
+def _draw_top1(axes: Axes, y: int, shown: list[Precision], tops: dict, intervals: dict) -> None:
+    place = offsets(shown)
     for precision, (share, label) in tops.items():
         ends = intervals.get(precision)
         if share is not None:
-            _bar(axes, y, precision, share, ends)
-        where = (max(share or 0, ends[1] if ends else 0), y + OFFSETS[precision])
+            _bar(axes, y + place[precision], BARS / len(shown), precision, share, ends)
+        where = (max(share or 0, ends[1] if ends else 0), y + place[precision])
         axes.annotate(label, where, xytext=(5, 0), textcoords="offset points", va="center")
 
 
-def _bar(axes: Axes, y: int, precision: str, value: float, ends: tuple[float, float] | None) -> None:
-    height = y + OFFSETS[precision]
-    axes.barh(height, value, height=0.36, color=COLOURS[precision])
+def _bar(
+    axes: Axes, y: float, room: float, precision: Precision, value: float, ends: tuple[float, float] | None
+) -> None:
+    axes.barh(y, value, height=room - GAP, color=COLOURS[precision])
     if ends:
         error = [[max(0, value - ends[0])], [max(0, ends[1] - value)]]
-        axes.errorbar(value, height, xerr=error, fmt="none", ecolor=INK, elinewidth=1.2, capsize=3)
+        axes.errorbar(value, y, xerr=error, fmt="none", ecolor=INK, elinewidth=1.2, capsize=3)
 
 
 def _configuration(row: SpeedRow) -> str:
@@ -248,8 +251,8 @@ def _figure(width: float, height: float) -> Figure:
     return Figure(figsize=(width, height), layout="constrained")
 
 
-def _bar_keys(what: str) -> list[Patch]:
-    return [Patch(color=colour, label=f"{precision.upper()} {what}") for precision, colour in COLOURS.items()]
+def _bar_keys(shown: list[Precision], what: str) -> list[Patch]:
+    return [Patch(color=COLOURS[precision], label=f"{precision.upper()} {what}") for precision in shown]
 
 
 def _legend(figure: Figure, keys: Iterable, columns: int) -> None:

@@ -40,7 +40,7 @@ def render_html(results: Results, other: Results | None = None, profiles: Sequen
 def render_csv(results: Results) -> str:
     """One row per run, numbers as measured; lists are separated by blanks."""
     pairs = {
-        (row.model, row.tester, row.threads, row.instances, row.batch_size): row.comparison
+        (row.model, row.tester, row.threads, row.instances, row.batch_size): (row.comparison, row.bf16_comparison)
         for row in figures.speed_rows(results)
     }
     out = io.StringIO()
@@ -51,8 +51,8 @@ def render_csv(results: Results) -> str:
     valid = not reasons(results.environment.validity)
     common = [results.run_id, results.created, results.quick, valid, results.environment.cpu.get("model")]
     for run in results.runs:
-        pair = pairs[run.model, run.tester, run.threads, run.instances, run.batch_size]
-        writer.writerow([*common, *_run_cells(run), *_comparison_cells(pair)])
+        int8, bf16 = pairs[run.model, run.tester, run.threads, run.instances, run.batch_size]
+        writer.writerow([*common, *_run_cells(run), *_comparison_cells(bf16 if run.precision == "bf16" else int8)])
     return out.getvalue()
 
 

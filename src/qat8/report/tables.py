@@ -8,7 +8,8 @@ from qat8 import tutorial
 from qat8.profiling.record import Profile
 from qat8.report import figures, sentences, text
 from qat8.report.figures import SpeedRow, TesterRow
-from qat8.results import Latency, Results, SubsetAccuracy
+from qat8.results import Latency, Precision, Results, SubsetAccuracy
+from qat8.statistics import paired_ratios
 
 # Of some hundred CPU flags, those that decide how INT8 and FP32 kernels run.
 FLAGS_OF_INTEREST = (
@@ -47,6 +48,21 @@ def speed(rows: list[SpeedRow]) -> Table:
         [(*_names(row), *_speeds(row), _ratio(row), _interval(row), _ends(row)) for row in rows],
         labels=2,
     )
+
+
+def bf16(rows: list[SpeedRow]) -> list[Table]:
+    """Where it was measured: BF16 between FP32 and INT8, narrow enough for 80 characters."""
+    body = []
+    for row in rows:
+        if compared := row.bf16_comparison:
+            speeds = [text.speed(run.images_per_second) for run in row.runs.values()]
+            ends = f"{text.ratio(compared.speedup_min)}-{text.ratio(compared.speedup_max)}"
+            pair = row.int8.repetitions, row.bf16.repetitions
+            over = text.ratio(paired_ratios(*pair).median)
+            body.append((*_names(row), *speeds, text.ratio(compared.speedup), ends, over))
+    columns = ("Model", "Tester", "Thr", "Batch", "FP32", "BF16", "INT8", "Ratio", "min-max", "INT8 x")
+    caption = "BF16, the FP32 model in bfloat16: images/s; Ratio is BF16/FP32, INT8 x is INT8/BF16"
+    return [Table(caption, columns, body, labels=2)] if body else []
 
 
 def limits(results: Results, rows: list[SpeedRow]) -> list[Table]:
@@ -99,9 +115,9 @@ def gates(results: Results) -> Table:
             ends = f"{text.points(gate.interval[0], gate.images)} to {text.points(gate.interval[1], gate.images)}"
         change = text.points(gate.top1_diff, gate.images)
         limit = f"{gate.max_top1_drop * 100:g}"
-        body.append((gate.model, gate.subset or "none", f"{gate.images:,}", change, ends, limit, gate.outcome))
+        body.append((gate.subject, gate.subset or "none", f"{gate.images:,}", change, ends, limit, gate.outcome))
     return Table(
-        "Accuracy gate: INT8's top-1 less FP32's on the same images, in points, with its 95 % interval",
+        "Accuracy gate: top-1 of INT8 (BF16) less FP32's on the same images, in points, with its 95 % interval",
         ("Model", "Subset", "Images", "Diff.", "95 % interval", "May lose", "Outcome"),
         body,
         labels=2,
@@ -110,11 +126,13 @@ def gates(results: Results) -> Table:
 
 
 def latency(rows: list[SpeedRow]) -> Table:
-    percentiles = [f"{precision} {name}" for precision in ("FP32", "INT8") for name in ("p50", "p90", "p99")]
+    shown = [p for p in ("fp32", "bf16", "int8") if p != "bf16" or any(row.bf16 for row in rows)]
+    percentiles = [f"{precision.upper()} {name}" for precision in shown for name in ("p50", "p90", "p99")]
     body = []
     for row in rows:
-        both = [cell for run in (row.fp32, row.int8) for cell in _percentiles(run.latency_ms if run else None)]
-        body.append((*_names(row), *both))
+        runs = [row.runs.get(precision) for precision in shown]
+        cells = [cell for run in runs for cell in _percentiles(run.latency_ms if run else None)]
+        body.append((*_names(row), *cells))
     return Table(
         "Latency of one batch, in milliseconds", ("Model", "Tester", "Threads", "Batch", *percentiles), body, labels=2
     )
@@ -176,10 +194,21 @@ def subsets(results: Results) -> Table:
         "Accuracy by subset: top-1 with its 95 % Wilson interval, difference in percentage points (INT8 minus FP32), "
         "and how often INT8 names FP32's class",
         ("Model", "Subset", "Trained on", "Images", "FP32 top-1", "INT8 top-1", "Diff.", "Agreement", "Labels"),
-        [_subset(row) for row in results.accuracy],
+        [_subset(row, "int8", row.agreement, row.agreement_interval) for row in results.accuracy],
         labels=3,
         remarks=1,
     )
+
+
+def bf16_subsets(results: Results) -> list[Table]:
+    measured = [row for row in results.accuracy if row.bf16_agreement is not None]
+    return [Table(
+        "The same of BF16",
+        ("Model", "Subset", "Trained on", "Images", "FP32 top-1", "BF16 top-1", "Diff.", "Agreement", "Labels"),
+        [_subset(row, "bf16", row.bf16_agreement, row.bf16_agreement_interval) for row in measured],
+        labels=3,
+        remarks=1,
+    )] if measured else []  # fmt: skip
 
 
 def accuracy_beside_tutorial(results: Results) -> Table:
@@ -296,16 +325,17 @@ def _percentiles(latency_ms: Latency | None) -> tuple[str, str, str]:
     return tuple(text.milliseconds(value) for value in (latency_ms.p50, latency_ms.p90, latency_ms.p99))
 
 
-def _subset(row: SubsetAccuracy) -> tuple[str, ...]:
+def _subset(row: SubsetAccuracy, precision: Precision, share: float, ends: tuple[float, float]) -> tuple[str, ...]:
+    """`share`, `ends`: how often `precision` names FP32's class."""
     n = row.images
     tops = []
-    for precision in ("fp32", "int8"):
-        share = row.top1.get(precision)
-        ends = figures.top1_interval(row, precision)
-        tops.append(text.percent(share, n) + (f"\n({text.interval(ends, n)})" if share is not None else ""))
-    agreement = f"{text.percent(row.agreement, n)}\n({text.interval(row.agreement_interval, n)})"
+    for each in ("fp32", precision):
+        top1 = row.top1.get(each)
+        around = figures.top1_interval(row, each)
+        tops.append(text.percent(top1, n) + (f"\n({text.interval(around, n)})" if top1 is not None else ""))
+    agreement = f"{text.percent(share, n)}\n({text.interval(ends, n)})"
     trained = "yes" if row.used_in_training else "no"
-    change = text.points(figures.difference(row.top1), n)
+    change = text.points(figures.difference(row.top1, precision), n)
     return row.model, row.subset, trained, f"{n:,}", *tops, change, agreement, row.labels
 
 

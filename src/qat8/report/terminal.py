@@ -14,14 +14,14 @@ from qat8.results import Results
 
 def summary_table(results: Results) -> RichTable:
     """Speed and ratio of every configuration, with the tutorial's ratios beside."""
-    return _rich(view.build(results).summary)
+    return _rich(view.build(results).summary[0])
 
 
 def print_summary(results: Results, console: Console) -> None:
     content = view.build(results)
     for banner in content.banners:
         console.print(f"[bold yellow]![/] {escape(banner)}", highlight=False)
-    for table in (content.summary, content.accuracy_summary):
+    for table in (*content.summary, content.accuracy_summary):
         console.print(_rich(table), "")
     if results.peers:
         console.print(_rich(peers.table(results)), "")

@@ -43,7 +43,7 @@ class View:
     subtitle: str
     banners: list[str]
     headlines: list[str]
-    summary: Table
+    summary: list[Table]
     accuracy_summary: Table
     sections: list[Section]
 
@@ -63,7 +63,7 @@ def build(results: Results, other: Results | None = None, profiles: Sequence[Pro
         f"{sentences.verdict(results)}",
         banners=sentences.banners(results),
         headlines=[sentences.headline(results, rows, model) for model in models],
-        summary=tables.summary(rows),
+        summary=[tables.summary(rows), *tables.bf16(rows)],
         accuracy_summary=tables.accuracy_summary(results),
         sections=[
             _speed(results, rows),
@@ -94,7 +94,12 @@ def _speed(results: Results, rows: list[figures.SpeedRow]) -> Section:
         "speed",
         "Speed",
         picture=Picture("speed", alt),
-        tables=[tables.speed(rows), *tables.limits(results, rows), tables.speed_beside_tutorial(rows)]
+        tables=[
+            tables.speed(rows),
+            *tables.bf16(rows),
+            *tables.limits(results, rows),
+            tables.speed_beside_tutorial(rows),
+        ]
         + ([] if figures.has_distributions(results) else [tables.latency(rows)]),
         closing=[*sentences.limits(results), sentences.OTHER_MACHINES],
     )
@@ -127,7 +132,12 @@ def _accuracy(results: Results) -> Section:
         "accuracy",
         "Accuracy",
         picture=Picture("accuracy", alt),
-        tables=[tables.gates(results), tables.subsets(results), tables.accuracy_beside_tutorial(results)],
+        tables=[
+            tables.gates(results),
+            tables.subsets(results),
+            *tables.bf16_subsets(results),
+            tables.accuracy_beside_tutorial(results),
+        ],
         closing=[*sentences.accuracy(results), sentences.ACCURACY_ELSEWHERE],
         code=[] if decided else [Code(sentences.ON_IMAGENET, sentences.ON_IMAGENET_COMMANDS)],
     )
@@ -162,7 +172,8 @@ def _instances(results: Results, models: list[str]) -> Section:
 
 def _peers(results: Results) -> Section:
     notes = [*peers.verdicts(results), f"Engines: {peers.engines(results)}."]
-    return Section("peers", "Other engines", notes=notes, tables=[peers.table(results)], closing=[peers.HOW])
+    shown = [peers.table(results), *peers.bf16_table(results)]
+    return Section("peers", "Other engines", notes=notes, tables=shown, closing=[peers.HOW])
 
 
 def _beside(results: Results, other: Results) -> Section:

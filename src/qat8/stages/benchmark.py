@@ -57,6 +57,7 @@ def parser(prog: str) -> cli.Parser:
         help="preprocessed images; {model} stands for the name",
     )
     p.flag("testers", default=None, help="by comma (None: cpp,python; cpp where more is asked for below)")
+    p.flag("precisions", default=",".join(planning.PRECISIONS), help="by comma; bf16: also the FP32 models in bfloat16")
     p.flag("peers", default="", help=f"also other engines, by comma: {', '.join(peers.NAMES)}")
     p.flag(
         "threads", default=None, help="thread counts, by comma; all: every CPU of --cpus (None: 1,all; with them: 1)"
@@ -138,7 +139,8 @@ def _plan(args) -> planning.Plan:
     return planning.Plan(
         models, Path(args.data_file), testers, threads, batches, cpus,
         warmup=args.warmup, quick=args.quick, load=_load(args, cpus, amount["min_seconds"]),
-        peers=tuple(chosen), untrained=_untrained(models), **amount,
+        peers=tuple(chosen), untrained=_untrained(models),
+        precisions=planning.precisions(args.precisions, beyond), **amount,
     )  # fmt: skip
 
 
@@ -240,16 +242,17 @@ def _measured_before(identity: str) -> Path | None:
 def _measure(plan: planning.Plan, subsets, labels, identity: str, output: Path | None, max_drop: float):
     created = datetime.datetime.now(datetime.UTC)
     run_id = _run_id(created)
-    say(f"{len(plan.cells())} configurations x FP32 and INT8 x {plan.repetitions} repetitions, CPUs {plan.cpus}")
+    _say_what(plan)
     before = _checksums(plan)
-    logs = {model: measure.int8_kernels(plan, model) for model in plan.models}
+    logs, bf16_logs = ({m: measure.kernels(plan, m, p) for m in plan.models} if p in plan.precisions else {}
+                       for p in ("int8", planning.BF16))  # fmt: skip
     measured = measure.measure(plan)
     path = output or RESULTS / f"{run_id}.json"
     found = loads.measure(plan, path.with_suffix(loads.RAW))
     changed = [artifacts.shown(path) for path, was in before.items() if inputs.checksum(path) != was]
     gates = summary.gates(plan, measured, labels, subsets, max_drop)
-    kernels = {model: seen.kernels for model, seen in logs.items()}
-    checks = validity.checks(plan, measured, kernels, changed, gates)
+    kernels, bf16 = ({model: seen.kernels for model, seen in found.items()} for found in (logs, bf16_logs))
+    checks = validity.checks(plan, measured, kernels, changed, gates, bf16)
     checks += peer_summary.checks(plan, measured)
     checks += load_summary.checks(found, summary.predictions(plan, measured)) + environment.container_checks()
     reasons = results.reasons(checks)
@@ -257,13 +260,14 @@ def _measure(plan: planning.Plan, subsets, labels, identity: str, output: Path |
     record = results.Results(
         revision=results.REVISION, run_id=run_id, created=created.isoformat(timespec="seconds"), identity=identity,
         quick=plan.quick, runtime=environment.runtime(), command=["inv", "benchmark", *sys.argv[1:]],
-        environment=environment.record(checks, _onednn(logs), peak.measure(plan.cpus[0])),
+        environment=environment.record(checks, _onednn(logs, bf16_logs), peak.measure(plan.cpus[0])),
         models={n: {p: _artifact(d) for p, d in ds.items()} for n, ds in plan.models.items()},
         engine_files={n: {p: _artifact(f) for p, f in fs.items()} for n, fs in plan.engine_files().items()},
         data=next(iter(data.values())), more_data={m: a for m, a in data.items() if a.path != data[first].path},
         untrained=sorted(plan.untrained),
         runs=summary.runs(plan, measured) + load_summary.runs(found),
         comparisons=summary.comparisons(plan, measured) + load_summary.comparisons(found),
+        bf16_comparisons=summary.comparisons(plan, measured, planning.BF16),
         peers=peer_summary.comparisons(plan, measured), scenarios=found.scenarios, instances=found.instances,
         accuracy=summary.accuracy(plan, measured, labels, subsets), gates=gates,
         operations_per_image={model: seen.operations for model, seen in logs.items()},
@@ -283,6 +287,14 @@ def _run_id(created: datetime.datetime) -> str:
     return next(name for name in numbered if not (RESULTS / f"{name}.json").exists())
 
 
+def _say_what(plan: planning.Plan) -> None:
+    *first, last = [precision.upper() for precision in plan.precisions]
+    say(f"{len(plan.cells())} configurations x {', '.join(first)} and {last} x {plan.repetitions} repetitions, "
+        f"CPUs {plan.cpus}")  # fmt: skip
+    if others := [name for name in plan.peers if plan.precisions_of(name) != plan.precisions]:
+        say(f"  not in BF16: {', '.join(others)}")
+
+
 def _checksums(plan: planning.Plan) -> dict[Path, str]:
     testers = [Path(planning.TESTERS[tester][-1]) for tester in plan.testers]
     paths = [*_data_files(plan).values(), *(d for ds in plan.models.values() for d in ds.values()), *testers]
@@ -291,10 +303,11 @@ def _checksums(plan: planning.Plan) -> dict[Path, str]:
     return {path: inputs.checksum(path) for path in paths}
 
 
-def _onednn(logs: dict) -> dict:
-    """What the library said of itself, and the INT8 kernels that it really ran, by model."""
+def _onednn(logs: dict, bf16_logs: dict) -> dict:
+    """What the library said of itself, and the INT8 and BF16 kernels that it really ran, by model."""
     said = next((seen.library for seen in logs.values()), {})
-    return {**said, "kernels": {model: seen.kernels.names for model, seen in logs.items()}}
+    ran = {"kernels": logs} | ({"bf16_kernels": bf16_logs} if bf16_logs else {})
+    return {**said, **{name: {m: seen.kernels.names for m, seen in found.items()} for name, found in ran.items()}}
 
 
 def _say(record: results.Results) -> None:
@@ -309,10 +322,11 @@ def _enforce(record: results.Results, strict: bool) -> None:
     """The exit code of a run whose results are written.
 
     Raises:
-        VerificationError: INT8 loses more than it may, or, where `strict` asks, the run is INVALID.
+        VerificationError: INT8 or BF16 loses more than it may, or, where `strict` asks, the run is INVALID.
     """
     if failed := [gate for gate in record.gates if gate.outcome == "failed"]:
-        raise VerificationError(f"{failed[0].model}: {failed[0].detail}", next_step="train longer, or a wider limit")
+        advice = "train longer, or a wider limit" if failed[0].precision == "int8" else "a wider limit, or no bf16"
+        raise VerificationError(f"{failed[0].subject}: {failed[0].detail}", next_step=advice)
     if strict and record.reasons:
         raise VerificationError(f"the run is INVALID: {record.reasons[0]}", "none of the checks to fail (--strict)")
 

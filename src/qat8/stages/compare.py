@@ -17,7 +17,7 @@ from qat8.report import text
 from qat8.statistics import median
 
 MIN_CHANGE, MAX_REGRESSION = 2.0, 5.0  # per cent
-SHORT = {"ratio": "ratio", "int8": "INT8", "fp32": "FP32"}  # 80 characters are not many
+SHORT = {"ratio": "ratio", "int8": "INT8", "fp32": "FP32", "bf16": "BF16"}  # 80 characters are not many
 
 
 def main(argv: list[str]) -> None:
@@ -60,7 +60,7 @@ def _say_differences(a: results.Results, b: results.Results, force: bool) -> Non
 
 
 def _print(found: list[Row]) -> None:
-    say("Medians (INT8 and FP32 in images/s). p: Welch's t-test on the logarithms, adjusted (Benjamini-Hochberg).")
+    say("Medians (all but ratios in images/s). p: Welch's t-test on the logarithms, adjusted (Benjamini-Hochberg).")
     say("Effect: Cliff's delta, -1 to 1.")
     table = Table(box=None, padding=(0, 1, 0, 0))
     for name in ("Model", "Tester", "Thr", "Batch", "What", "A", "B", "Change", "p", "Effect", "Verdict"):

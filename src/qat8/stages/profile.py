@@ -12,7 +12,7 @@ from pathlib import Path
 
 from rich.console import Console
 
-from qat8 import artifacts, cli, environment, fitting, processes
+from qat8 import artifacts, cli, environment, fitting, instructions, processes
 from qat8.console import say
 from qat8.errors import MachineError, UsageError
 from qat8.models import registry
@@ -52,8 +52,11 @@ def parser(prog: str) -> cli.Parser:
 def main(argv: list[str]) -> None:
     args = parser("profile").parse_args(argv)
     name = registry.get(args.model).name
-    if args.precision == "bf16" and not environment.has_bf16():
-        raise MachineError("this CPU has no bfloat16 (avx512_bf16 or amx_bf16)", next_step="--precision=fp32 or int8")
+    if args.precision == "bf16" and not instructions.has_bf16():
+        raise MachineError(
+            "this CPU has no bfloat16 (avx512_bf16 or amx_bf16) that oneDNN may use",
+            next_step="--precision=fp32 or int8",
+        )
     kind = {"bf16": "fp32"}.get(args.precision, args.precision)
     subject = Subject(name, args.precision, Path(args.model_path or artifacts.DATA / "models" / name / kind))
     cpus = processes.parse_cpus(args.cpus) if args.cpus else sorted(os.sched_getaffinity(0))
