@@ -10,27 +10,12 @@ from pathlib import Path
 
 import numpy as np
 
+from qat8 import paddle_error
 from qat8.errors import DataError, MachineError, ModelError, QatError, VerificationError
 
 CACHE_CAPACITY = 10  # shapes whose oneDNN primitives are kept: the batch, and the last partial batch
 # The oneDNN passes rename conv2d to fused_conv2d; without that name no convolution would be quantized.
 INT8_OPS = {"conv2d", "depthwise_conv2d", "fused_conv2d", "pool2d"}
-_MAX_LENGTH = 400
-
-
-def brief_paddle_error(text: str) -> str:
-    """The one or two sentences in the pages of stack trace that Paddle throws: the summary and its hint."""
-    lines = [line.strip() for line in text.rpartition("Error Message Summary:")[2].splitlines()]
-    brief = ""
-    for line in lines:
-        hint = line.startswith("[Hint:")
-        if not line.strip("-") or (brief and not hint):
-            continue
-        sentence = line.rpartition(" (at /")[0] or line
-        brief += " " * bool(brief) + sentence
-        if hint:
-            break
-    return (brief[:_MAX_LENGTH] + "..." if len(brief) > _MAX_LENGTH else brief) or "Paddle gave no reason"
 
 
 @contextmanager
@@ -43,7 +28,7 @@ def paddle_errors(doing: str) -> Iterator[None]:
     except MemoryError as e:
         raise MachineError(f"{doing}: out of memory", next_step="a smaller --batch_size") from e
     except Exception as e:
-        brief = brief_paddle_error(str(e))
+        brief = paddle_error.brief(str(e))
         raise (MachineError if brief.startswith("ResourceExhausted") else ModelError)(f"{doing}: {brief}") from e
 
 

@@ -31,6 +31,7 @@ from qat8.errors import BusyError, DataError, ModelError
 SCHEMA = 1
 REPOSITORY = Path(__file__).resolve().parents[2]
 DATA = Path(os.environ.get("QAT8_DATA", REPOSITORY / "data"))
+EMBEDDED = DATA / "dataset" / "embedded"  # the photographs that `inv dataset` unpacks, and their data file
 TEMPORARY, MANIFEST = ".tmp-", ".manifest.json"
 _LIBC = ctypes.CDLL(None, use_errno=True)
 
@@ -221,6 +222,15 @@ def preprocessing_of(model: Path) -> dict | None:
     """The preprocessing that a saved model was trained with, as its manifest says; None where there is no manifest."""
     manifest = read_manifest(model) or {}
     return manifest.get("preprocessing") or manifest.get("config", {}).get("preprocessing")
+
+
+def is_untrained(model: Path) -> bool:
+    """Whether a saved model's weights, or those of its last layer, are random, so that no accuracy may be told of it.
+
+    The configuration of its manifest says so; before 0.1.0 an INT8 model's said it beside the configuration.
+    """
+    manifest = read_manifest(model) or {}
+    return bool(manifest.get("config", {}).get("untrained") or manifest.get("untrained"))
 
 
 def up_to_date(artifact: Path, stage: str, config: dict, inputs: dict[str, str]) -> bool:

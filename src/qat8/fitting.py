@@ -8,8 +8,11 @@ from qat8 import artifacts, datafile, imaging
 from qat8.errors import DataError
 
 
-def require(model: Path, data: Path) -> int:
+def require(model: Path, data: Path, name: str = "...") -> int:
     """The number of images in `data`.
+
+    Args:
+        name: of the model, for the advice.
 
     Raises:
         DataError: not a data file, or preprocessed otherwise than `model` was trained.
@@ -17,5 +20,9 @@ def require(model: Path, data: Path) -> int:
     with datafile.Reader(data) as reader:
         wanted, given = artifacts.preprocessing_of(model), reader.header.fingerprint
         if wanted and given and not imaging.same_pixels(wanted, given):
-            raise DataError(f"{data} was preprocessed otherwise than {model} was trained", next_step="inv preprocess")
+            raise DataError(
+                f"{data} was preprocessed otherwise than {artifacts.shown(model)} was trained",
+                f"filter {wanted['filter']}, mean {wanted['mean']}, std {wanted['std']}",
+                f"inv preprocess --model={name}",
+            )
         return len(reader)

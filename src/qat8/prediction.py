@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
+from qat8 import paddle_error
 from qat8.artifacts import model_files
 from qat8.console import native_stderr_kept_back
 from qat8.engine import paddle
@@ -37,7 +38,7 @@ def predictor(directory: Path, threads: int, native: bool = False) -> Callable[[
         with native_stderr_kept_back():
             engine = paddle.inference.create_predictor(config)
     except (RuntimeError, OSError, ValueError) as e:
-        raise ModelError(f"{directory}: Paddle cannot load it ({last_line(e)})") from e
+        raise ModelError(f"{directory}: Paddle cannot load it ({paddle_error.brief(str(e))})") from e
     source = engine.get_input_handle(engine.get_input_names()[0])
     sink = engine.get_output_handle(engine.get_output_names()[0])
 
@@ -49,10 +50,3 @@ def predictor(directory: Path, threads: int, native: bool = False) -> Callable[[
         return sink.copy_to_cpu()
 
     return run
-
-
-def last_line(error: Exception) -> str:
-    """The telling line of Paddle's long messages."""
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    hints = [line for line in lines if line.startswith(("[Hint", "Error", "InvalidArgument", "(", "NotFound"))]
-    return (hints or lines or ["no message"])[-1][:300]

@@ -133,9 +133,15 @@ def test_the_summary_is_that_of_the_latencies(run, models, data, which):
 @both
 def test_num_threads_reaches_the_predictor(run, models, data, which):
     flags = {"infer_model": models / "plain", "infer_data": data["uint8"], "batch_size": 30, "min_seconds": 0.2}
-    one, three = (run(which, num_threads=n, **flags).json for n in (1, 3))
-    assert three.threads_alive == one.threads_alive + 2
-    assert one.threads_busy == 1 < three.threads_busy
+    seen = []
+    for _ in range(3):  # on a machine that others use a thread may wait for nine tenths of the time
+        one, three = (run(which, num_threads=n, **flags).json for n in (1, 3))
+        assert three.threads_alive == one.threads_alive + 2
+        assert one.threads_busy <= 1 and three.threads_busy <= 3
+        seen.append((one.threads_busy, three.threads_busy))
+        if seen[-1][0] == 1 < seen[-1][1]:
+            return
+    pytest.fail(f"busy threads of 1 and of 3: {seen}")
 
 
 @both

@@ -343,6 +343,23 @@ def test_a_model_is_one_program_with_its_parameters(tmp_path):
 
 
 @pytest.mark.parametrize(
+    ("config", "more", "untrained"),
+    [
+        ({"untrained": True}, {}, True),
+        ({}, {"untrained": True}, True),
+        ({}, {"untrained": False}, False),
+        ({}, {}, False),
+    ],
+    ids=["configuration", "an INT8 model of before", "a trained one of before", "trained"],
+)
+def test_random_weights_are_known_by_the_manifest(tmp_path, config, more, untrained):
+    (tmp_path / "model").mkdir()
+    assert artifacts.is_untrained(tmp_path / "model") is False
+    artifacts.write_manifest(tmp_path / "model/manifest.json", "train", config, {}, {}, **more)
+    assert artifacts.is_untrained(tmp_path / "model") is untrained
+
+
+@pytest.mark.parametrize(
     ("files", "fact"),
     [
         ([], "holds 0 files"),

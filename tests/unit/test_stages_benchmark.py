@@ -186,9 +186,7 @@ def test_one_directory_cannot_stand_for_several_models(refuses):
 
 def test_data_preprocessed_for_another_model_are_refused_with_the_command_that_makes_the_right_ones(refuses, home):
     write_data(home / "val.bin", imaging.IMAGENET)
-    refuses(
-        3, ["preprocessed otherwise than MobileNetV1 was trained", "bilinear", "inv preprocess --model=MobileNetV1"]
-    )
+    refuses(3, ["/fp32 was trained", "preprocessed otherwise", "bilinear", "inv preprocess --model=MobileNetV1"])
 
 
 @pytest.mark.parametrize("which", ["fp32", "int8"])
@@ -210,6 +208,33 @@ def test_another_version_of_the_decoder_is_no_other_preprocessing(planned, home)
 def test_a_model_without_a_manifest_is_the_users_and_is_measured(planned, home):
     (home / "int8/manifest.json").unlink()
     planned()
+
+
+def test_several_models_may_each_have_data_of_their_own_with_the_same_labels(planned, home, monkeypatch, refused):
+    for name, spec in (("MobileNetV1", imaging.SYMMETRIC), ("ResNet50", imaging.IMAGENET)):
+        write_data(home / f"{name}.bin", spec)
+        for precision in ("fp32", "int8"):
+            write_model(home / "models" / name / precision, spec)
+    monkeypatch.setattr(artifacts, "DATA", home)
+    own = ["--models=MobileNetV1,ResNet50", f"--data-file={home}/{{model}}.bin"]
+    monkeypatch.setattr(benchmark, "_measure", lambda *_: fixture.make_results())
+    benchmark.main(own)
+    words = [
+        f"{home}/MobileNetV1.bin was preprocessed otherwise than",
+        "ResNet50/fp32",
+        "inv preprocess --model=ResNet50",
+    ]
+    refused(benchmark.main, 3, words, own[0], f"--data-file={home}/MobileNetV1.bin")
+    write_data(home / "ResNet50.bin", imaging.IMAGENET, label=5)
+    refused(benchmark.main, 3, ["ResNet50.bin has other labels than", "the same images for every model"], *own)
+
+
+def test_one_of_the_two_with_random_weights_is_enough_to_tell_no_accuracy(planned, home):
+    assert planned()[0].untrained == frozenset()
+    manifest = json.loads((home / "int8/manifest.json").read_text())
+    manifest["config"]["untrained"] = True
+    (home / "int8/manifest.json").write_text(json.dumps(manifest))
+    assert planned()[0].untrained == {"MobileNetV1"}
 
 
 def test_a_truncated_data_file_is_refused_with_both_sizes(refuses, home):

@@ -28,6 +28,7 @@ from pathlib import Path
 
 import numpy as np
 
+from qat8 import paddle_error
 from qat8.console import native_stderr_kept_back
 from qat8.engine import paddle
 from qat8.errors import ModelError, UsageError
@@ -71,7 +72,7 @@ def load(prefix: str) -> Loaded:
         with paddle.static.scope_guard(scope):
             program, feeds, fetches = paddle.static.load_inference_model(prefix, executor)
     except (RuntimeError, ValueError, OSError, TypeError) as e:
-        raise ModelError(f"{prefix}.pdmodel: Paddle cannot load it ({str(e).strip().splitlines()[-1][:200]})") from e
+        raise ModelError(f"{prefix}.pdmodel: Paddle cannot load it ({paddle_error.brief(str(e))})") from e
     return Loaded(program, scope, executor, list(feeds), [v.name for v in fetches])
 
 

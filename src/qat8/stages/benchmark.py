@@ -16,7 +16,7 @@ from qat8 import (
     datafile,
     environment,
     export,
-    imaging,
+    fitting,
     instructions,
     peers,
     processes,
@@ -53,7 +53,7 @@ def parser(prog: str) -> cli.Parser:
     p.flag("int8-model", default=None, help="directory of the INT8 model (None: data/models/MODEL/int8)")
     p.flag(
         "data-file",
-        default=str(artifacts.DATA / "dataset" / "embedded" / "val.bin"),
+        default=str(artifacts.EMBEDDED / "val.bin"),
         help="preprocessed images; {model} stands for the name",
     )
     p.flag("testers", default=None, help="by comma (None: cpp,python; cpp where more is asked for below)")
@@ -145,11 +145,7 @@ def _plan(args) -> planning.Plan:
 
 
 def _untrained(models: dict[str, dict[str, Path]]) -> frozenset[str]:
-    def of(name: str) -> bool:
-        manifests = [artifacts.read_manifest(path) or {} for path in models[name].values()]
-        return any(m.get("untrained") or m.get("config", {}).get("untrained") for m in manifests)
-
-    return frozenset(filter(of, models))
+    return frozenset(name for name, pair in models.items() if any(map(artifacts.is_untrained, pair.values())))
 
 
 def _or(given: str | None, fallback: str) -> str:
@@ -178,24 +174,15 @@ def _read_data(plan: planning.Plan):
     Raises:
         DataError, ModelError: what is to be measured is missing, broken, or does not fit together.
     """
-    first, *others = plan.models
-    header, labels = _opened(plan.data_of(first))
+    first = next(iter(plan.models))
+    labels = _labels(plan.data_of(first))
     for name, directories in plan.models.items():
-        if name in others and (path := plan.data_of(name)) != plan.data_of(first):
-            header, theirs = _opened(path)
-            if not np.array_equal(theirs, labels):
-                raise DataError(
-                    f"{path} has other labels than {plan.data_of(first)}", "the same images for every model"
-                )
+        path = plan.data_of(name)
+        if path != plan.data_of(first) and not np.array_equal(_labels(path), labels):
+            raise DataError(f"{path} has other labels than {plan.data_of(first)}", "the same images for every model")
         for directory in directories.values():
             artifacts.model_files(directory)
-            wanted = artifacts.preprocessing_of(directory)
-            if wanted and header.fingerprint and not imaging.same_pixels(wanted, header.fingerprint):
-                raise DataError(
-                    f"{plan.data_of(name)} was preprocessed otherwise than {name} was trained",
-                    f"filter {wanted['filter']}, mean {wanted['mean']}, std {wanted['std']}",
-                    f"inv preprocess --model={name}",
-                )  # fmt: skip
+            fitting.require(directory, path, name)
         for precision in plan.engine_files().get(name, {}):
             export.require_made_from(directories[precision], precision)
         for peer in plan.peers:
@@ -205,9 +192,9 @@ def _read_data(plan: planning.Plan):
     return [summary.Subset(**s) for s in manifest.get("subsets", [whole])], labels
 
 
-def _opened(path: Path) -> tuple[datafile.Header, np.ndarray]:
+def _labels(path: Path) -> np.ndarray:
     with datafile.Reader(path) as reader:
-        return reader.header, reader.labels.copy()
+        return reader.labels.copy()
 
 
 def _data_files(plan: planning.Plan) -> dict[str, Path]:

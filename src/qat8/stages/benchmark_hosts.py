@@ -23,7 +23,7 @@ def main(argv: list[str]) -> None:
     parser.flag("hosts", required=True, help="names of hosts.toml or Docker contexts, by comma")
     parser.flag("hosts-file", default=str(HOSTS_FILE), help="which hosts.toml")
     parser.flag("models", default=registry.DEFAULT, help="models, by comma")
-    parser.flag("data-file", default=str(artifacts.DATA / "dataset" / "embedded" / "val.bin"), help="images")
+    parser.flag("data-file", default=str(artifacts.EMBEDDED / "val.bin"), help="images")
     parser.flag("image", default="", help=f"image (empty: {images.WHEEL_TAG})")
     parser.flag("host-timeout", type=cli.positive_int, default=30, help="seconds after which a silent host is given up")
     args, others = parser.parse_known_args(argv)

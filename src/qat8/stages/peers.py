@@ -22,7 +22,7 @@ def main(argv: list[str]) -> None:
     p.flag("models", default=registry.DEFAULT, help="models, by comma")
     p.flag("peers", default=",".join(peers.NAMES), help="by comma")
     p.flag("fp32-model", default=None, help="directory of the FP32 model (None: data/models/MODEL/fp32)")
-    p.flag("data-dir", default=str(artifacts.DATA / "dataset" / "embedded"), help="with train_list.txt, to calibrate")
+    p.flag("data-dir", default=str(artifacts.EMBEDDED), help="with train_list.txt, to calibrate")
     args = p.parse_args(argv)
     names, chosen = [registry.get(name).name for name in args.models.split(",")], peers.parse(args.peers)
     if len(names) > 1 and args.fp32_model:

@@ -22,7 +22,7 @@ from qat8.preprocessing import partial as partial_file
 from qat8.preprocessing.partial import Partial
 from qat8.preprocessing.work import Target
 
-EMBEDDED = artifacts.DATA / "dataset" / "embedded"
+EMBEDDED = artifacts.EMBEDDED
 IMAGENET_IMAGES = 50_000
 HASHING_IS_LONG = 2 << 30  # bytes whose checksum takes so long that it is a step of its own
 

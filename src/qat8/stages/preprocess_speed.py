@@ -25,7 +25,7 @@ from qat8.preprocessing.listing import CHUNK, Chunk
 from qat8.preprocessing.partial import allocate
 from qat8.preprocessing.work import Target, preprocess
 
-EMBEDDED = artifacts.DATA / "dataset" / "embedded"
+EMBEDDED = artifacts.EMBEDDED
 Way = Callable[[list[Path]], None]
 
 

@@ -44,7 +44,7 @@ def parser(prog: str) -> cli.Parser:
     p.flag("cpus", default=None, help="CPUs to pin to, e.g. 0-3 (None: all that this process may use)")
     p.flag("iterations", type=cli.positive_int, default=10, help="runs; times are medians over them")
     p.flag("warmup", type=cli.positive_int, default=2, help="runs before them")
-    p.flag("data-file", default=str(artifacts.DATA / "dataset" / "embedded" / "val.bin"), help="preprocessed images")
+    p.flag("data-file", default=str(artifacts.EMBEDDED / "val.bin"), help="preprocessed images")
     p.flag("output-dir", default=None, help="where it goes (None: under data/profiles)")
     return p
 
@@ -73,7 +73,7 @@ def build(subject: Subject, args, cpus: list[int], target: Path) -> None:
         ModelError, DataError: the model or the images are missing, or do not belong together.
     """
     artifacts.model_files(subject.directory)
-    count = fitting.require(subject.directory, Path(args.data_file))
+    count = fitting.require(subject.directory, Path(args.data_file), subject.model)
     with artifacts.exclusive(target), artifacts.atomic_directory(target) as directory:
         profile = _profile(subject, args, cpus, repeated=count < args.batch_size)
         _write(profile, directory)

@@ -22,7 +22,7 @@ TEXT_WIDTH = 100
 def parser(prog: str) -> cli.Parser:
     p = cli.Parser(prog=prog, description="measure what quantizing each layer alone costs")
     p.flag("model", default=registry.DEFAULT, help="gives the default paths data/models/MODEL/{fp32,qat}")
-    p.flag("data-file", default=str(artifacts.DATA / "dataset" / "embedded" / "val.bin"), help="preprocessed images")
+    p.flag("data-file", default=str(artifacts.EMBEDDED / "val.bin"), help="preprocessed images")
     p.flag("qat-model-path", default=None, help="directory of the QAT model")
     p.flag("fp32-model", default=None, help="directory of the FP32 model, which is the reference")
     p.flag("quantized-ops", default="conv2d,pool2d,fc", help="operator types to quantize, by comma")
@@ -46,7 +46,7 @@ def build(name: str, qat: Path, fp32: Path, data: Path, ops: str, target: Path) 
         ModelError, DataError: a model or the images are missing, or do not belong together.
     """
     artifacts.model_files(qat), artifacts.model_files(fp32)
-    fitting.require(fp32, data)
+    fitting.require(fp32, data, name)
     inputs = {"qat": artifacts.sha256(qat), "fp32": artifacts.sha256(fp32), "data": artifacts.sha256(data)}
     config = {"model": name, "quantized_ops": ops}
     with artifacts.exclusive(target):

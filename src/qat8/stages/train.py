@@ -28,7 +28,7 @@ from qat8.training import launch
 # What post-training quantization leaves out of training: updates, and the correction of BatchNorm's means.
 PTQ = {"num_epochs": "0", "calibration.mean_correction_images": "0"}
 RANK = "PADDLE_TRAINER_ID"  # set in the processes of one training
-EMBEDDED = artifacts.DATA / "dataset" / "embedded"
+EMBEDDED = artifacts.EMBEDDED
 
 
 def parser(prog: str) -> cli.Parser:

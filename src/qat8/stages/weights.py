@@ -18,7 +18,7 @@ from qat8.errors import DataError, ModelError, UsageError
 from qat8.models import registry
 from qat8.packages import NUDITY, members
 
-EMBEDDED = artifacts.DATA / "dataset" / "embedded"
+EMBEDDED = artifacts.EMBEDDED
 RANDOM_IMAGES = 48
 WEIGHTS = artifacts.DATA / "weights"
 GRAPH = "nudity/files/retrained_graph.pb"
