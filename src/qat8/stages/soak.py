@@ -27,7 +27,7 @@ def parser(prog: str) -> cli.Parser:
     p.flag("model", default=registry.DEFAULT, help="which model")
     p.flag("precision", default="int8", choices=["int8", "fp32"], help="which of data/models/MODEL/")
     p.flag("model-path", default=None, help="directory of the model (None: data/models/MODEL/PRECISION)")
-    p.flag("data-file", default=str(artifacts.DATA / "dataset" / "embedded" / "val.bin"), help="preprocessed images")
+    p.flag("data-file", default=str(artifacts.EMBEDDED / "val.bin"), help="preprocessed images")
     p.flag("testers", default="cpp", help=f"by comma: {', '.join(_KINDS)}")
     p.flag("batch-sizes", default="1,50,1-64", help="by comma; 1-64: every size of them in turn")
     p.flag("instances", type=cli.positive_int, default=1, help="processes of each tester and batch size; all at once")
