@@ -20,12 +20,12 @@ import shutil
 import sys
 import tempfile
 from collections.abc import Iterator
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 import filelock
 
-from qat8 import __version__
+from qat8 import __version__, redact
 from qat8.errors import BusyError, DataError, ModelError
 
 SCHEMA = 1
@@ -194,7 +194,7 @@ def write_manifest(target: Path, stage: str, config: dict, inputs: dict[str, str
         "schema": SCHEMA,
         "stage": stage,
         "created": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
-        "command": [Path(sys.argv[0]).name, *sys.argv[1:]],
+        "command": [Path(sys.argv[0]).name, *redact.command(sys.argv[1:])],
         "config": config,
         "inputs": inputs,
         "outputs": outputs,
@@ -207,8 +207,11 @@ def write_manifest(target: Path, stage: str, config: dict, inputs: dict[str, str
 
 def read_manifest(artifact: Path) -> dict | None:
     """The manifest of an artifact, or None where there is none (a file that the user made)."""
+    path = manifest_path(artifact)
+    if path.exists() and not path.is_file():
+        raise DataError(f"{path} is no file", "a manifest", "remove the artifact and make it again")
     try:
-        content = json.loads(manifest_path(artifact).read_text())
+        content = json.loads(path.read_text())
     except FileNotFoundError:
         return None
     except (OSError, ValueError) as e:
@@ -241,9 +244,24 @@ def up_to_date(artifact: Path, stage: str, config: dict, inputs: dict[str, str])
             return False
         base = artifact if artifact.is_dir() else artifact.parent
         same = manifest["config"] == json.loads(json.dumps(config, default=str)) and manifest["inputs"] == inputs
-        return same and all(sha256(base / name) == digest for name, digest in manifest["outputs"].items())
-    except (OSError, KeyError, DataError):
+        return same and all(sha256(inside(base, name)) == digest for name, digest in manifest["outputs"].items())
+    except (OSError, KeyError, TypeError, AttributeError, DataError):
         return False
+
+
+def inside(base: Path, name: str) -> Path:
+    """The file of an artifact that its manifest names, which is believed to lie nowhere else.
+
+    Raises:
+        DataError: an absolute name, `..`, a link that leads out of `base`, or what is no file (to open a pipe or a
+            device would wait for ever).
+    """
+    pure, path = PurePosixPath(name), base / name
+    if not name or pure.is_absolute() or ".." in pure.parts or "\0" in name:
+        raise DataError(f"{base}: its manifest names {name!r}", "files of the artifact", "make it again")
+    if path.exists() and not (path.is_file() and path.resolve().is_relative_to(base.resolve())):
+        raise DataError(f"{path} leads out of its artifact, or is no file", "files of the artifact", "make it again")
+    return path
 
 
 def outputs_of(directory: Path) -> dict[str, str]:

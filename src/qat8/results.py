@@ -252,7 +252,7 @@ class Results(_Record):
 
     schema_: Literal[1] = Field(SCHEMA, alias="schema")
     revision: int = Field(0, ge=0, le=REVISION)  # files of revision 0 do not say it
-    run_id: str
+    run_id: str = Field(pattern=r"^[A-Za-z0-9_][A-Za-z0-9_.-]{0,199}$")  # the name of its report's directory
     created: str  # ISO 8601, UTC
     identity: str = ""  # SHA-256 over models, data, testers, settings and CPU: equal for a repeated measurement
     quick: bool

@@ -11,6 +11,7 @@ import os
 import re
 from pathlib import Path
 
+from qat8 import redact
 from qat8.errors import MachineError, StageError
 from qat8.results import Results
 
@@ -56,7 +57,7 @@ def log(results: Results, path: Path, uri: str) -> str:
         client.set_terminated(run)
     except (MlflowException, OSError) as e:
         said = str(e).strip().splitlines()[0][:300]
-        raise StageError(f"--mlflow={uri}: {said}", "a store that takes runs",
+        raise StageError(redact.text(f"--mlflow={uri}: {said}"), "a store that takes runs",
                          f"{path} is written; only MLflow has nothing of it") from e  # fmt: skip
     return run
 

@@ -285,6 +285,43 @@ def test_a_changed_byte_or_a_broken_manifest_is_not_up_to_date(tmp_path, harm):
     assert not up_to_date(directory, "stage", {"k": 1}, {"in": "ab"})
 
 
+@pytest.fixture
+def victim(tmp_path):
+    """A file outside of the artifact, and how often it was opened."""
+    (tmp_path / "victim").write_text("secret")
+    return tmp_path / "victim"
+
+
+@pytest.mark.parametrize("name", ["{victim}", "../victim", "part/../../victim", "part/link", "part/pipe", "/dev/zero",
+                                  "", "part", "part/\0", None])  # fmt: skip
+def test_a_name_in_a_manifest_that_leads_out_of_the_artifact_is_not_opened(tmp_path, victim, monkeypatch, name):
+    directory = artifact(tmp_path / "model")
+    (directory / "part/link").symlink_to(victim)
+    os.mkfifo(directory / "part/pipe")
+    manifest = json.loads((directory / "manifest.json").read_text())
+    name = name.format(victim=victim) if isinstance(name, str) else name
+    manifest["outputs"] = {name: sha256(victim)} if name is not None else ["part/file"]
+    (directory / "manifest.json").write_text(json.dumps(manifest))
+    opened = []
+    monkeypatch.setattr(artifacts, "sha256", lambda path: opened.append(path) or sha256(path))
+    assert not up_to_date(directory, "stage", {"k": 1}, {"in": "ab"})
+    assert opened == []
+
+
+def test_an_artifact_behind_a_link_is_still_whole(tmp_path):
+    artifact(tmp_path / "big/model")
+    (tmp_path / "models").symlink_to("big")
+    assert up_to_date(tmp_path / "models/model", "stage", {"k": 1}, {"in": "ab"})
+
+
+def test_a_manifest_that_is_a_pipe_is_an_error_and_not_waited_for(tmp_path):
+    directory = artifact(tmp_path / "model")
+    (directory / "manifest.json").unlink()
+    os.mkfifo(directory / "manifest.json")
+    with pytest.raises(DataError, match=r"manifest\.json is no file"):
+        artifacts.read_manifest(directory)
+
+
 def test_what_is_not_there_is_not_up_to_date(tmp_path):
     assert not up_to_date(tmp_path / "none", "stage", {}, {})
 
@@ -308,6 +345,12 @@ def test_the_manifest_says_what_made_the_artifact(tmp_path, monkeypatch):
     assert (manifest["schema"], manifest["stage"], manifest["command"]) == (1, "stage", ["convert.py", "--model=X"])
     assert manifest["outputs"] == {"part/file": sha256(tmp_path / "model/part/file")}
     assert manifest["versions"].keys() >= {"qat8", "python", "paddlepaddle", "numpy"}
+
+
+def test_a_password_on_the_command_line_is_not_in_the_manifest(tmp_path, monkeypatch):
+    monkeypatch.setattr(sys, "argv", ["benchmark.py", "--mlflow=https://me:s3cret@host/x"])
+    artifact(tmp_path / "model")
+    assert "s3cret" not in (tmp_path / "model/manifest.json").read_text()
 
 
 def test_no_manifest_is_none_and_a_broken_one_is_an_error(tmp_path):

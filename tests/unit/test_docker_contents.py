@@ -1,5 +1,6 @@
 """The bill of materials, against CycloneDX's own schema; no engine is needed."""
 
+import email.message
 import json
 from types import SimpleNamespace
 
@@ -12,17 +13,23 @@ from qat8.containers import contents
 
 DEBIAN = "libgomp1\t12.2.0-14+deb12u1\tamd64\nlibstdc++6\t12.2.0-14+deb12u1\tamd64\nutil-linux\t1:2.38.1-5\tall\n"
 PYTHON = [["paddlepaddle", "2.6.2", "Apache Software License"], ["Odd_Name", "1!2.0+local", ""],
-          ["numpy", "1.26.4", "BSD 3-Clause\nand a page of it"]]  # fmt: skip
+          ["numpy", "1.26.4", "BSD 3-Clause"]]  # fmt: skip
+COPYRIGHT = """libgomp1/copyright:/usr/share/common-licenses/GPL-3
+libgomp1/copyright:/usr/share/common-licenses/GFDL-1.3
+util-linux/copyright:License: GPL-2+
+util-linux/copyright:License: LGPL-2.1+
+util-linux/copyright:License: GPL-2+
+util-linux/copyright:/usr/share/common-licenses/GPL-2
+gone/copyright:License: none of ours
+"""
 
 
 @pytest.fixture
-def bom():
-    def run(tag, command, **_):
-        return (DEBIAN if command[0] == "dpkg-query" else json.dumps(PYTHON)).encode()
-
+def bom(monkeypatch):
+    said = {"dpkg-query": DEBIAN, "sh": COPYRIGHT, "python": json.dumps(PYTHON)}
+    monkeypatch.setattr(contents, "output", lambda client, spec: (0, said[spec.command[0]], ""))
     image = SimpleNamespace(id="sha256:" + "a" * 64, labels={"qat8.base": "debian:x", "other": "1"})
-    client = SimpleNamespace(images=SimpleNamespace(get=lambda tag: image), containers=SimpleNamespace(run=run))
-    return contents.sbom(client, "qat8:wheel")
+    return contents.sbom(SimpleNamespace(images=SimpleNamespace(get=lambda tag: image)), "qat8:wheel")
 
 
 def fault(document):
@@ -52,7 +59,27 @@ def test_the_package_urls_are_those_of_the_reference_implementation(bom):
         assert PackageURL.from_string(component["purl"]).to_string() == component["purl"]
 
 
-def test_the_licence_is_its_first_line_and_the_images_labels_are_properties(bom):
+def test_debian_packages_have_the_licences_that_their_copyright_files_name_or_refer_to(bom):
+    named = {c["name"]: [entry["license"]["name"] for entry in c.get("licenses", [])] for c in bom["components"]}
+    assert named["util-linux"] == ["GPL-2+", "LGPL-2.1+"]
+    assert named["libgomp1"] == ["GFDL-1.3", "GPL-3"]
+    assert named["libstdc++6"] == []
+
+
+def test_a_python_package_tells_its_expression_before_its_classifiers_before_its_text():
+    scope: dict = {}
+    exec(contents.PYTHON_LIST.rpartition("found = ")[0], scope)
+    data = email.message.Message()
+    data["License"] = "BSD 3-Clause\nand a page of it"
+    assert scope["licence"](data) == "BSD 3-Clause"
+    data["Classifier"] = "License :: OSI Approved :: BSD License"
+    data["Classifier"] = "Topic :: Scientific/Engineering"
+    assert scope["licence"](data) == "BSD License"
+    data["License-Expression"] = "BSD-3-Clause"
+    assert scope["licence"](data) == "BSD-3-Clause"
+
+
+def test_a_licence_and_the_images_labels_are_told(bom):
     [numpy] = [c for c in bom["components"] if c["name"] == "numpy"]
     assert numpy["licenses"] == [{"license": {"name": "BSD 3-Clause"}}]
     assert bom["metadata"]["component"]["properties"] == [{"name": "qat8.base", "value": "debian:x"}]

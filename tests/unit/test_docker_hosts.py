@@ -18,9 +18,9 @@ def test_names_become_hosts_in_their_order(file):
     assert found["clx1"] == Host(url="ssh://user@clx1", cpus="0-23")
 
 
-@pytest.mark.parametrize("names", ["clx1,clx1", "clx1,", ""])
+@pytest.mark.parametrize("names", ["clx1,clx1", "clx1,", "", "../clx1", "a/b", "-x"])
 def test_a_list_of_names_that_is_none(file, names):
-    with pytest.raises(UsageError, match="names by comma, each once"):
+    with pytest.raises(UsageError, match="names of letters, digits, dot and dash, by comma, each once"):
         hosts.select(names, file)
 
 

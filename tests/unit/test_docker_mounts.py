@@ -1,4 +1,5 @@
 import os
+import socket
 from pathlib import Path
 
 import pytest
@@ -124,6 +125,23 @@ def test_a_link_to_a_directory_of_the_system_is_refused(data):
     (data / "dataset" / "mine").symlink_to("/usr")
     with pytest.raises(UsageError, match=r"dataset/mine is a link to /usr, which a container cannot have"):
         binds([])
+
+
+@pytest.mark.parametrize("kind", ["keys", "keys of root", "settings", "a chain to settings", "devices", "a socket"])
+def test_a_link_to_what_no_artifact_has_to_do_with_is_refused(data, tmp_path, monkeypatch, kind):
+    """It may be an archive of somebody else's that was unpacked below data/."""
+    link = data / "dataset" / "mine"
+    (tmp_path / ".ssh").mkdir()
+    (tmp_path / ".ssh" / "id_ed25519").touch()
+    (tmp_path / "chain").symlink_to("/etc/passwd")
+    with socket.socket(socket.AF_UNIX) as engine:
+        monkeypatch.chdir(tmp_path)  # a socket has a short name
+        engine.bind("sock")
+        link.symlink_to({"keys": tmp_path / ".ssh", "keys of root": tmp_path / ".ssh/id_ed25519",
+                         "devices": "/dev/zero", "settings": "/etc/passwd", "a chain to settings": tmp_path / "chain",
+                         "a socket": tmp_path / "sock"}[kind])  # fmt: skip
+        with pytest.raises(UsageError, match=r"dataset/mine is a link to .*, which a container cannot have"):
+            binds([])
 
 
 def test_more_links_than_a_container_can_have_are_refused(data, tmp_path):

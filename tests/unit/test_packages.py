@@ -146,7 +146,8 @@ def test_a_wheels_files_are_read_by_name_and_folders_are_none(pip, downloads):
     assert read["pictures/1.jpg"] == b"one" and read["code.py"] == b"raise SystemExit" and "pictures/" not in read
 
 
-def test_an_sdists_files_are_read_without_the_top_folder_and_links_are_left_out(downloads):
+@pytest.mark.parametrize("linked", [False, True])
+def test_an_sdists_files_are_read_without_the_top_folder_and_a_link_is_refused(downloads, linked):
     buffer = io.BytesIO()
     with tarfile.open(fileobj=buffer, mode="w:gz") as archive:
         for name in ("made-1.0/files/graph.pb", "made-1.0/setup.py"):
@@ -155,11 +156,16 @@ def test_an_sdists_files_are_read_without_the_top_folder_and_links_are_left_out(
             archive.addfile(entry, io.BytesIO(b"bytes"))
         link = tarfile.TarInfo("made-1.0/link")
         link.type, link.linkname = tarfile.SYMTYPE, "/etc/passwd"
-        archive.addfile(link)
+        if linked:
+            archive.addfile(link)
     downloads.mkdir()
     (downloads / "made-1.0.tar.gz").write_bytes(buffer.getvalue())
-    read = members(package(buffer.getvalue(), "made-1.0.tar.gz"))
-    assert read == {"files/graph.pb": b"bytes", "setup.py": b"bytes"}
+    made = package(buffer.getvalue(), "made-1.0.tar.gz")
+    if linked:
+        with pytest.raises(DataError, match=r"'made-1\.0/link' is a link to '/etc/passwd'"):
+            members(made)
+    else:
+        assert members(made) == {"files/graph.pb": b"bytes", "setup.py": b"bytes"}
 
 
 def test_what_we_use_is_pinned_by_version_checksum_and_licence():

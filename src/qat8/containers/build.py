@@ -20,10 +20,11 @@ import docker
 from qat8 import artifacts, environment
 from qat8.console import say
 from qat8.containers import engine, images
-from qat8.errors import MachineError, StageError
+from qat8.errors import DataError, MachineError, StageError
 
 SOURCE, REVISION, PINS = "qat8.source", "org.opencontainers.image.revision", "qat8.pins"
 NO_CONTEXT = ("__pycache__", ".egg-info")
+KINDS = (".cc", ".cmake", ".css", ".csv", ".h", ".j2", ".py", ".sh", ".txt", ".yaml")
 TAIL = 60
 
 
@@ -38,10 +39,25 @@ def source_digest() -> str:
 
 def _ignored(path: Path) -> bool:
     return (
-        any(part.endswith(NO_CONTEXT) for part in path.parts)
+        any(part.endswith(NO_CONTEXT) or part.startswith(".") for part in path.parts)
         or path.parts[0].startswith("build")
         or path.name.endswith(".lock")
     )
+
+
+def require_only_sources() -> None:
+    """What lies among the sources goes into the image, for everybody to read whom it is given to.
+
+    Raises:
+        DataError: a file of a kind that sources do not have, or a link. Hidden files are not sent at all.
+    """
+    for directory in (artifacts.REPOSITORY / "src", artifacts.REPOSITORY / "tester"):
+        for path in sorted(directory.rglob("*")):
+            if _ignored(path.relative_to(directory)) or (path.is_dir() and not path.is_symlink()):
+                continue
+            if path.is_symlink() or path.suffix not in KINDS:
+                name = path.relative_to(artifacts.REPOSITORY)
+                raise DataError(f"{name} would be in the image", "sources alone", "move it elsewhere")
 
 
 def require_current(image, tag: str) -> None:

@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import io
-import os
 import signal
-import tarfile
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import BinaryIO
 
@@ -17,8 +15,9 @@ import requests
 from docker.errors import APIError, DockerException
 from docker.types import Mount
 
-from qat8.containers import engine, leftovers, topology
-from qat8.errors import MachineError
+from qat8 import archives
+from qat8.containers import engine, leftovers, rights, topology
+from qat8.errors import DataError, MachineError
 
 Sink = Callable[[bytes | None, bytes | None], None]  # a piece of stdout, a piece of stderr
 STOP_SECONDS = 20
@@ -46,9 +45,9 @@ class Spec:
     workdir: str = "/"
     cpus: list[int] = field(default_factory=list)
     nodes: list[int] = field(default_factory=list)
-    memory: int | None = None
+    memory: int | None = None  # bytes; None: `most_memory` of the engine's host
     network: str = "none"
-    user: str = ""  # "uid:gid"; empty: this process's
+    user: str = ""  # "uid:gid"; empty: `rights.user()`
     pids: int = 1024
 
     def arguments(self) -> dict:
@@ -59,7 +58,7 @@ class Spec:
             "mounts": [Mount(str(b.path), str(b.path), type="bind", read_only=not b.writable) for b in self.binds]
             + [Mount(target, name, type="volume") for name, target in self.volumes.items()],
             "working_dir": self.workdir, "network_mode": self.network, "pids_limit": self.pids,
-            "user": self.user or f"{os.getuid()}:{os.getgid()}",
+            "user": self.user or rights.user(),
             "cpuset_cpus": topology.show(self.cpus) or None, "cpuset_mems": topology.show(self.nodes) or None,
             "read_only": True, "tmpfs": {"/tmp": "rw,nosuid,nodev,size=1g,mode=1777"},
             "cap_drop": ["ALL"], "security_opt": ["no-new-privileges"],
@@ -73,6 +72,27 @@ class Outcome:
     out_of_memory: bool
 
 
+def most_memory(client: docker.DockerClient) -> int:
+    """The limit of a container that was given none [bytes]: what runs away ends in it, and takes no other process of
+    the host along. The rest is what the host itself needs."""
+    total = client.info()["MemTotal"]
+    return total - max(total // 20, 256 << 20)
+
+
+def output(client: docker.DockerClient, spec: Spec) -> tuple[int, str, str]:
+    """Run a short command to its end: its exit code, stdout and stderr."""
+    said: tuple[list[bytes], list[bytes]] = ([], [])
+
+    def sink(*pieces: bytes | None) -> None:
+        for stream, piece in zip(said, pieces, strict=True):
+            stream.append(piece or b"")
+
+    with Container(client, spec) as container:
+        code = container.run(sink).code
+    out, err = (b"".join(stream).decode(errors="replace") for stream in said)
+    return code, out, err
+
+
 class Container:
     """`with Container(client, spec) as c: outcome = c.run(sink)`; after the block the container is gone."""
 
@@ -83,6 +103,8 @@ class Container:
 
     def __enter__(self) -> Container:
         try:
+            if self.spec.memory is None:
+                self.spec = replace(self.spec, memory=most_memory(self._client))
             self._container = self._client.containers.create(**self.spec.arguments())
         except APIError as e:
             raise MachineError(f"the engine made no container for {self.spec.name}: {engine.explain(e)}") from e
@@ -114,10 +136,20 @@ class Container:
             raise MachineError(f"the engine did not take the files for {directory}")
 
     def read(self, path: str) -> bytes:
-        """A file that it left in one of its volumes."""
+        """A file that it left in one of its volumes.
+
+        Raises:
+            DataError: it is no file, or a larger one than results can be: the other end is not to be trusted.
+        """
         chunks, _ = self._container.get_archive(path)
-        with tarfile.open(fileobj=io.BytesIO(b"".join(chunks))) as archive:
-            return archive.extractfile(archive.getmembers()[0]).read()
+        archive = io.BytesIO()
+        for chunk in chunks:
+            archive.write(chunk)
+            if archive.tell() > archives.RESULT.bytes:
+                raise DataError(f"{path} of the container is larger than results can be",
+                                f"at most {archives.RESULT.bytes:,} bytes")  # fmt: skip
+        archive.seek(0)
+        return archives.only_file(archive, f"{path} of the container")
 
     @property
     def id(self) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import io
 import json
+import os
 import stat
 import tarfile
 from collections.abc import Iterator
@@ -13,12 +14,24 @@ from urllib.parse import quote
 import docker
 
 from qat8 import __version__
+from qat8.containers.container import Spec, output
+from qat8.errors import MachineError
 
-PYTHON_LIST = (
-    "import importlib.metadata as m, json; "
-    "print(json.dumps(sorted({(d.name, d.version, d.metadata.get('License') or '') for d in m.distributions()})))"
-)
+# A licence as the package gives it: its SPDX expression, else its classifiers, else the first line of its text.
+PYTHON_LIST = """
+import importlib.metadata, json
+def licence(data):
+    named = [c.split(" :: ")[-1] for c in data.get_all("Classifier", []) if c.startswith("License :: ")]
+    return data.get("License-Expression") or "; ".join(named) or (data.get("License") or "").strip().split("\\n")[0]
+found = {(d.name, d.version, licence(d.metadata)) for d in importlib.metadata.distributions()}
+print(json.dumps(sorted(found)))
+"""
 DEBIAN_LIST = ["dpkg-query", "--show", "--showformat=${Package}\t${Version}\t${Architecture}\n"]
+# Of each package's copyright file: the licences that it names in Debian's machine-readable format, or else those whose
+# whole text it refers to.
+COPYRIGHT = ["sh", "-c", "cd /usr/share/doc && grep -HsoE '^License: *[^ ].*|/usr/share/common-licenses/[A-Za-z0-9.+-]*"
+             "[A-Za-z0-9+]' */copyright || true"]  # fmt: skip
+REFERRED = "/usr/share/common-licenses/"
 
 
 def sbom(client: docker.DockerClient, tag: str, more: dict[str, str] | None = None) -> dict:
@@ -27,22 +40,15 @@ def sbom(client: docker.DockerClient, tag: str, more: dict[str, str] | None = No
     What the image was built of and from which commits stands in its labels, which become properties, and in `more`.
     """
     image = client.images.get(tag)
-    run = {"remove": True, "network_mode": "none", "read_only": True}
-    debian = [line.split("\t") for line in client.containers.run(tag, DEBIAN_LIST, **run).decode().splitlines()]
-    python = json.loads(client.containers.run(tag, ["python", "-c", PYTHON_LIST], **run))
+    debian = [line.split("\t") for line in _said(client, tag, DEBIAN_LIST).splitlines()]
+    licences = debian_licences(_said(client, tag, COPYRIGHT))
     components = [
-        {
-            "type": "library",
-            "name": name,
-            "version": version,
-            "purl": _purl("deb/debian", name, version) + f"?arch={arch}",
-        }
+        _component(name, version, _purl("deb/debian", name, version) + f"?arch={arch}", licences.get(name, []))
         for name, version, arch in debian
     ]
-    for name, version, licence in python:
-        named = {"licenses": [{"license": {"name": licence.splitlines()[0][:200]}}]} if licence.strip() else {}
+    for name, version, licence in json.loads(_said(client, tag, ["python", "-c", PYTHON_LIST])):
         purl = _purl("pypi", name.lower().replace("_", "-"), version)
-        components.append({"type": "library", "name": name, "version": version, "purl": purl, **named})
+        components.append(_component(name, version, purl, [licence[:200]] if licence else []))
     known = {name: value for name, value in image.labels.items() if name.startswith("qat8.")} | (more or {})
     labels = [{"name": name, "value": value} for name, value in sorted(known.items())]
     return {
@@ -51,6 +57,34 @@ def sbom(client: docker.DockerClient, tag: str, more: dict[str, str] | None = No
                      "component": {"type": "container", "name": tag, "version": image.id, "properties": labels}},
         "components": components,
     }  # fmt: skip
+
+
+def _said(client: docker.DockerClient, tag: str, command: list[str]) -> str:
+    """What a command says in the image, with the rights of a stage."""
+    spec = Spec(image=tag, command=command, run_id=f"contents-{os.getpid()}", name="contents")
+    code, out, err = output(client, spec)
+    if code:
+        raise MachineError(f"{command[0]} failed in {tag}: {(err.strip().splitlines() or ['no message'])[-1]}")
+    return out
+
+
+def debian_licences(listed: str) -> dict[str, list[str]]:
+    """What COPYRIGHT printed -> the licences of each package, each once, in alphabetical order."""
+    formal: dict[str, set[str]] = {}
+    referred: dict[str, set[str]] = {}
+    for line in listed.splitlines():
+        path, _, what = line.partition(":")
+        package = path.partition("/")[0]
+        if what.startswith(REFERRED):
+            referred.setdefault(package, set()).add(what.removeprefix(REFERRED))
+        else:
+            formal.setdefault(package, set()).add(what.removeprefix("License:").strip()[:200])
+    return {package: sorted(formal.get(package) or referred[package]) for package in {*formal, *referred}}
+
+
+def _component(name: str, version: str, purl: str, licences: list[str]) -> dict:
+    named = {"licenses": [{"license": {"name": licence}} for licence in licences]} if licences else {}
+    return {"type": "library", "name": name, "version": version, "purl": purl, **named}
 
 
 def _purl(kind: str, name: str, version: str) -> str:

@@ -7,6 +7,7 @@ cpus = "0-23"               # optional: only these CPUs, instead of one job per 
 
 from __future__ import annotations
 
+import re
 import tomllib
 from pathlib import Path
 
@@ -15,6 +16,8 @@ from docker.errors import DockerException
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 
 from qat8.errors import DataError, UsageError
+
+NAME = r"[A-Za-z0-9_][\w.-]*"  # it becomes part of a file's name
 
 
 class Host(BaseModel):
@@ -32,8 +35,8 @@ def select(names: str, path: Path) -> dict[str, Host]:
     """
     known = _read(path) if path.is_file() else {}
     wanted = [name.strip() for name in names.split(",")]
-    if len(set(wanted)) < len(wanted) or not all(wanted):
-        raise UsageError(f"--hosts {names!r}", "names by comma, each once")
+    if len(set(wanted)) < len(wanted) or not all(re.fullmatch(NAME, name) for name in wanted):
+        raise UsageError(f"--hosts {names!r}", "names of letters, digits, dot and dash, by comma, each once")
     return {name: known.get(name) or _context(name, path, known) for name in wanted}
 
 

@@ -17,7 +17,7 @@ FILE = REPOSITORY / "docker" / "images.toml"
 WHEEL_TAG, SOURCE_TAG = "qat8:wheel", "qat8:source"
 Package = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9.+-]+$")]  # they are words of an apt-get command line
 Commit = Annotated[str, Field(pattern=r"^([0-9a-f]{40})?$")]
-SNAPSHOT = r"https?://\S+/\d{8}T\d{6}Z/?"
+SNAPSHOT = r"https?://[^\s@]+/\d{8}T\d{6}Z/?"  # no user and password: it stands in the image
 Flag = Annotated[str, Field(pattern=r"^-D\w+=[\w./-]*$")]
 
 

@@ -13,6 +13,7 @@ import os
 from pathlib import Path
 
 from qat8 import artifacts
+from qat8.containers import rights
 from qat8.containers.container import Bind
 from qat8.errors import UsageError
 
@@ -23,26 +24,35 @@ WRITTEN = frozenset(("output-dir", "output-file", "save-float32-qat-dir", "int8-
 # Mounting over these would hide what the image has there.
 SYSTEM = frozenset(map(Path, ("/", "/bin", "/dev", "/etc", "/lib", "/lib64", "/opt", "/opt/qat8", "/proc", "/run",
                               "/sbin", "/sys", "/tmp", "/usr", "/var")))  # fmt: skip
-
+# Below these is nothing that an artifact has a link to for a good reason: the system's state, users' keys.
+CLOSED = frozenset(map(Path, ("/boot", "/dev", "/etc", "/proc", "/run", "/sys", "/var/run")))
+KEYS = frozenset((".aws", ".docker", ".gnupg", ".kube", ".ssh"))
 MOST = 64  # mounts of a container
 
 
 def binds(argv: list[str]) -> list[Bind]:
-    """`data/`, what the flags name and what symbolic links below them name, parents before children.
+    """`data/`, what the flags name and what symbolic links below them name, parents before children; the container's
+    user is given its rights on them (`rights.grant`).
 
     Raises:
-        UsageError: an output whose nearest existing directory is the system's, or links that cannot be followed.
+        UsageError: an output whose nearest existing directory is the system's, links that cannot be followed, or what
+            the container's user may not use.
     """
     data = _absolute(artifacts.DATA)
     data.mkdir(parents=True, exist_ok=True)
     found = {data: True}
-    _flags(argv, found)
+    outputs = _flags(argv, found)
+    linked = set(found)
     for path in list(found):
         _links(path, data, found)
+    whole = [data, *(path for path in found if found[path] and path not in linked)]
+    rights.grant(whole, outputs, [path for path, writable in found.items() if not writable])
     return [Bind(p, writable) for p, writable in sorted(found.items()) if not _covered(p, writable, found)]
 
 
-def _flags(argv: list[str], found: dict[Path, bool]) -> None:
+def _flags(argv: list[str], found: dict[Path, bool]) -> list[tuple[Path, Path]]:
+    """Add what flags name; the outputs among them that lie outside of data/, each with its directory."""
+    outputs = []
     for name, value in map(_split, argv):
         if not value:
             continue
@@ -52,9 +62,12 @@ def _flags(argv: list[str], found: dict[Path, bool]) -> None:
             if directory in SYSTEM:
                 raise UsageError(f"--{name}={value}: a container cannot write to {directory}",
                                  "a directory of yours", "make one and name a path in it")  # fmt: skip
+            if not _covered(path, True, found):
+                outputs.append((path, directory))
             found[directory] = True
         elif (name in READ or not name) and path.exists() and path not in SYSTEM:
             found.setdefault(path, False)
+    return outputs
 
 
 def _links(top: Path, data: Path, found: dict[Path, bool]) -> None:
@@ -69,14 +82,26 @@ def _links(top: Path, data: Path, found: dict[Path, bool]) -> None:
             target = _absolute(path.parent / os.readlink(path))
             if not target.exists() or target in found or _covered(target, False, found):
                 continue
-            if target in SYSTEM or len(found) >= MOST:
+            if _forbidden(target) or len(found) >= MOST:
                 raise UsageError(
                     f"{path} is a link to {target}, which a container cannot have"
-                    + (f": there are more than {MOST} such links" if target not in SYSTEM else ""),
+                    + (f": there are more than {MOST} such links" if not _forbidden(target) else ""),
                     "links to directories that are not the system's", "link one directory, or use --runtime=local",
                 )  # fmt: skip
             found[target] = path.parent == data and target.is_dir()
             _links(target, data, found)
+
+
+def _forbidden(target: Path) -> bool:
+    """The system's own, a user's keys, a device or a socket, such as the engine's. The end of a chain of links counts
+    as well as its next member."""
+    real = target.resolve()
+    return (
+        bool({target, real} & SYSTEM)
+        or any(top in path.parents for path in (target, real) for top in CLOSED)
+        or bool(KEYS & {*target.parts, *real.parts})
+        or not (target.is_dir() or target.is_file())
+    )
 
 
 def _split(argument: str) -> tuple[str, str]:

@@ -1,7 +1,8 @@
 """Bringing an image and artifacts to another engine, each only where it lacks.
 
-Artifacts lie in the volume `qat8-artifacts` of the engine, by the SHA-256 of their content: /artifacts/DIGEST/NAME.
+Artifacts lie in the volume `qat8-store` of the engine, by the SHA-256 of their content: /artifacts/DIGEST/NAME.
 They are unpacked beside their place, summed there, and renamed: a name with a digest always holds that content.
+No link of an artifact leads out of it: what another machine is sent is the artifact, not what somebody let it point to.
 """
 
 from __future__ import annotations
@@ -16,10 +17,12 @@ import docker
 from docker.errors import ImageNotFound
 
 from qat8 import artifacts
-from qat8.containers.container import Container, Spec
-from qat8.errors import MachineError
+from qat8.containers import rights
+from qat8.containers.container import Container, Spec, output
+from qat8.errors import DataError, MachineError
 
-VOLUME, ROOT = "qat8-artifacts", "/artifacts"
+VOLUME, ROOT = "qat8-store", "/artifacts"  # the image has the directory, and it is NOBODY's
+USER = f"{rights.NOBODY}:0"
 PYTHON = "/opt/qat8/.venv/bin/python"
 ACCEPT = """
 import os, sys
@@ -51,8 +54,8 @@ def image(source: docker.DockerClient, target: docker.DockerClient, tag: str) ->
 
 
 def spec(image_id: str, command: list[str], run_id: str, name: str, **more) -> Spec:
-    """A container that sees the volume. Its root has no capability and no file but the volume's."""
-    return Spec(image=image_id, command=command, run_id=run_id, name=name, volumes={VOLUME: ROOT}, user="0:0", **more)
+    """A container that sees the volume, as the user who owns it."""
+    return Spec(image=image_id, command=command, run_id=run_id, name=name, volumes={VOLUME: ROOT}, user=USER, **more)
 
 
 def artifact(target: docker.DockerClient, image_id: str, path: Path, digest: str, run_id: str) -> tuple[str, bool]:
@@ -62,7 +65,7 @@ def artifact(target: docker.DockerClient, image_id: str, path: Path, digest: str
         MachineError: it did not arrive whole.
     """
     place = f"{ROOT}/{digest}/{path.name}"
-    if _run(target, spec(image_id, ["test", "-e", place], run_id, "ship"))[0] == 0:
+    if output(target, spec(image_id, ["test", "-e", place], run_id, "ship"))[0] == 0:
         return place, False
     incoming = f"{ROOT}/incoming-{uuid.uuid4().hex}"
     accept = [PYTHON, "-c", ACCEPT, incoming, path.name, digest]
@@ -76,30 +79,37 @@ def artifact(target: docker.DockerClient, image_id: str, path: Path, digest: str
 
 
 def _pack(path: Path, top: str, archive) -> None:
-    def root(member: tarfile.TarInfo) -> tarfile.TarInfo:
-        member.uid = member.gid = 0
+    """A tar archive of the artifact and its manifest below `top`, as the volume's owner's.
+
+    Raises:
+        DataError: a link in it leads out of it, or something in it is neither a file nor a directory.
+    """
+    for item in path.rglob("*") if path.is_dir() else ():
+        if not (item.is_file() or item.is_dir()) or not item.resolve().is_relative_to(path.resolve()):
+            raise DataError(f"{item} leads out of {path.name}, or is no file", "an artifact that is whole by itself",
+                            "make it again, or put the file itself there")  # fmt: skip
+
+    def owned(member: tarfile.TarInfo) -> tarfile.TarInfo:
+        member.uid, member.gid = map(int, USER.split(":"))
         member.uname = member.gname = ""
         return member
 
     manifest = artifacts.manifest_path(path)
     with tarfile.open(fileobj=archive, mode="w", dereference=True) as tar:
+        folder = tarfile.TarInfo(top)
+        folder.type, folder.mode = tarfile.DIRTYPE, 0o755
+        tar.addfile(owned(folder))
         for item in {path.resolve(): path.name, manifest.resolve(): manifest.name}.items():
             if item[0].exists() and not (path.is_dir() and item[0].parent == path.resolve()):
-                tar.add(item[0], arcname=f"{top}/{item[1]}", filter=root)
+                tar.add(item[0], arcname=f"{top}/{item[1]}", filter=owned)
     archive.seek(0, os.SEEK_SET)
-
-
-def _run(client: docker.DockerClient, what: Spec) -> tuple[int, str]:
-    said: list[bytes] = []
-    with Container(client, what) as container:
-        outcome = container.run(lambda out, err: said.append(out or err or b""))
-    return outcome.code, b"".join(said).decode(errors="replace")
 
 
 def nodes(client: docker.DockerClient, image_id: str, run_id: str) -> dict[int, str]:
     """The NUMA nodes of the engine's host and their CPUs, as a container sees them in /sys; never empty."""
     script = "cd /sys/devices/system/node 2>/dev/null && grep -H . node[0-9]*/cpulist || true"
-    code, said = _run(client, Spec(image=image_id, command=["sh", "-c", script], run_id=run_id, name="nodes"))
+    what = Spec(image=image_id, command=["sh", "-c", script], run_id=run_id, name="nodes", user=USER)
+    code, said, _ = output(client, what)
     found = {}
     for line in said.splitlines() if code == 0 else []:
         name, _, cpus = line.partition("/cpulist:")

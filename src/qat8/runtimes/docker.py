@@ -85,13 +85,15 @@ def _run(stage: str, argv: list[str], options: Options) -> int:
             "image": options.image or images.default_tag(), "image_id": image.id, "run_id": run_id, "cpus": cpus,
             "nodes": nodes, "memory": memory, "engine": info["ServerVersion"],
         }  # fmt: skip
+        if not any("name=seccomp" in option for option in info.get("SecurityOptions") or ()):
+            say("this engine filters no system calls (no seccomp): start it with its default profile")
         spec = Spec(
             image=image.id, command=[PYTHON, "-m", f"qat8.stages.{stage}", *argv], run_id=run_id, name=stage,
             environment=variables(cpus, facts, image.labels.get(build.REVISION, "")), binds=mounts.binds(argv),
             workdir=os.getcwd(), cpus=cpus, nodes=nodes, memory=memory,
         )  # fmt: skip
         with Container(client, spec) as container, Log(run_id, stage) as log:
-            return _ended(stage, container.run(log), log, memory)
+            return _ended(stage, container.run(log), log, container.spec.memory)
 
 
 def variables(cpus: list[int], facts: dict, revision: str) -> dict[str, str]:
@@ -158,10 +160,10 @@ class Log:
         return [line for line in self.errors.decode(errors="replace").splitlines() if line.strip()][-LAST_LINES:]
 
 
-def _ended(stage: str, outcome: Outcome, log: Log, memory: int | None) -> int:
+def _ended(stage: str, outcome: Outcome, log: Log, memory: int) -> int:
     """The exit code to leave with. A stage that failed by an error of its own has said it: nothing is added."""
     if outcome.out_of_memory:
-        limit = f"its limit of {memory >> 20} MB" if memory else "the host's"
+        limit = f"its limit of {memory >> 20} MB"
         raise MachineError(f"{stage} ran out of memory in its container ({limit})", next_step="--memory with more")
     lines = log.last_lines()
     said = any(line.startswith("error: ") for line in lines)

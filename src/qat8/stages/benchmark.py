@@ -20,6 +20,7 @@ from qat8 import (
     instructions,
     peers,
     processes,
+    redact,
     results,
     tracking,
 )
@@ -246,7 +247,7 @@ def _measure(plan: planning.Plan, subsets, labels, identity: str, output: Path |
     data, first = {name: _artifact(path) for name, path in _data_files(plan).items()}, next(iter(plan.models))
     record = results.Results(
         revision=results.REVISION, run_id=run_id, created=created.isoformat(timespec="seconds"), identity=identity,
-        quick=plan.quick, runtime=environment.runtime(), command=["inv", "benchmark", *sys.argv[1:]],
+        quick=plan.quick, runtime=environment.runtime(), command=["inv", "benchmark", *redact.command(sys.argv[1:])],
         environment=environment.record(checks, _onednn(logs, bf16_logs), peak.measure(plan.cpus[0])),
         models={n: {p: _artifact(d) for p, d in ds.items()} for n, ds in plan.models.items()},
         engine_files={n: {p: _artifact(f) for p, f in fs.items()} for n, fs in plan.engine_files().items()},

@@ -8,11 +8,12 @@ import re
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 from qat8 import artifacts, cli
 from qat8.console import say, step
 from qat8.containers import build, contents, engine, images, upstream
-from qat8.containers.container import Container, Spec
+from qat8.containers.container import Spec, output
 from qat8.errors import MachineError, UsageError, VerificationError
 
 DOCKER = artifacts.REPOSITORY / "docker"
@@ -31,12 +32,15 @@ def main(argv: list[str]) -> None:
     snapshot = args.apt_snapshot or pins.base.apt_snapshot
     if snapshot and not re.fullmatch(images.SNAPSHOT, snapshot):
         raise UsageError(f"--apt-snapshot {snapshot!r}", "the URI of a snapshot that ends in a date, YYYYMMDDTHHMMSSZ")
-    with engine.connect() as client:
+    build.require_only_sources()
+    args.paddle_git, *keys = upstream.without_credentials(args.paddle_git)
+    args.slim_git, key = upstream.without_credentials(args.slim_git)
+    with engine.connect() as client, upstream.store([*keys, key]) as credentials:
         base = build.base_image(client, args.base_image, pins)
         wheels()
         start = time.perf_counter()
         if args.source:
-            tag, arguments, labels = args.tag or images.SOURCE_TAG, *_source(args, pins)
+            tag, arguments, labels = args.tag or images.SOURCE_TAG, *_source(args, pins, credentials)
         else:
             tag, arguments, labels = args.tag or images.WHEEL_TAG, {}, {}
         kind = "source" if args.source else "wheel"
@@ -44,10 +48,11 @@ def main(argv: list[str]) -> None:
             "qat8.base": base,
             "qat8.apt": snapshot or "the base image's own sources",
         }
+        extra = [f"--secret=id=git-credentials,src={credentials}"] if credentials else []
         with step(f"building {tag} on {base}"):
             build.run(DOCKER / f"Dockerfile.{kind}", tag, _common(base, pins, snapshot) | arguments, labels,
                       artifacts.DATA / "logs" / f"build-{kind}.log",
-                      extra=["--no-cache"] if args.no_cache else [])  # fmt: skip
+                      extra=[*extra, *(["--no-cache"] if args.no_cache else [])])  # fmt: skip
         built = verify(client, tag, pins.wheel.max_bytes, args.source)
         bom = artifacts.DATA / "images" / f"{tag.replace(':', '-').replace('/', '-')}.cdx.json"
         with artifacts.atomic_file(bom) as temporary:
@@ -79,7 +84,7 @@ def _common(base: str, pins: images.Images, snapshot: str) -> dict[str, str]:
     }  # fmt: skip
 
 
-def _source(args, pins: images.Images) -> tuple[dict[str, str], dict[str, str]]:
+def _source(args, pins: images.Images, credentials: Path | None) -> tuple[dict[str, str], dict[str, str]]:
     """The build's arguments and the image's labels for a ref of Paddle."""
     name = args.paddle_ref or pins.source.default
     ref = pins.ref(name)
@@ -89,8 +94,8 @@ def _source(args, pins: images.Images) -> tuple[dict[str, str], dict[str, str]]:
         upstream.origin(args.paddle_git or pins.source.paddle_git),
         upstream.origin(args.slim_git or pins.source.slim_git),
     )
-    paddle_ref, paddle_now = upstream.resolve(git, ref.names or [name])
-    slim_ref, slim_now = upstream.resolve(slim, [ref.slim_ref])
+    paddle_ref, paddle_now = upstream.resolve(git, ref.names or [name], credentials)
+    slim_ref, slim_now = upstream.resolve(slim, [ref.slim_ref], credentials)
     paddle_commit = _commit(f"Paddle {paddle_ref}", ref, ref.commit, paddle_now, args.paddle_git)
     slim_commit = _commit(f"PaddleSlim {slim_ref}", ref, ref.slim_commit, slim_now, args.slim_git)
     arguments = {
@@ -151,9 +156,9 @@ def verify(client, tag: str, max_bytes: int, source: bool = False) -> dict[str, 
     size = client.images.get(tag).attrs["Size"]
     if size > max_bytes:
         raise VerificationError(f"image {tag} has {size:,} bytes", f"at most {max_bytes:,} (docker/images.toml)")
-    code, said = _output(client, tag, [TESTER, "--help"])
+    code, *said = _output(client, tag, [TESTER, "--help"])
     if code:
-        last = (said.strip().splitlines() or ["no message"])[-1]
+        last = ("".join(said).strip().splitlines() or ["no message"])[-1]
         raise VerificationError(f"the C++ tester does not start in {tag}: {last}")
     if not source:
         return {}
@@ -162,12 +167,8 @@ def verify(client, tag: str, max_bytes: int, source: bool = False) -> dict[str, 
     return {"qat8.paddle.commit": origin["commit"], "qat8.slim.commit": origin["slim"]}
 
 
-def _output(client, tag: str, command: list[str]) -> tuple[int, str]:
-    pieces: list[bytes] = []
-    spec = Spec(image=tag, command=command, run_id=f"verify-{os.getpid()}", name="verify")
-    with Container(client, spec) as container:
-        outcome = container.run(lambda out, err: pieces.append(out or err or b""))
-    return outcome.code, b"".join(pieces).decode(errors="replace")
+def _output(client, tag: str, command: list[str]) -> tuple[int, str, str]:
+    return output(client, Spec(image=tag, command=command, run_id=f"verify-{os.getpid()}", name="verify"))
 
 
 if __name__ == "__main__":

@@ -8,7 +8,7 @@ import sys
 from qat8 import cli
 from qat8.console import say
 from qat8.containers import build, engine, images, mounts, topology
-from qat8.containers.container import Spec
+from qat8.containers.container import Spec, most_memory
 from qat8.runtimes.docker import variables
 
 
@@ -22,12 +22,13 @@ def main(argv: list[str]) -> None:
     with engine.connect(url) as client:
         found = engine.image(client, tag)
         cpus, nodes = topology.select(topology.of_engine(url, client.info()), args.cpus, "")
+        memory = most_memory(client)
     facts = {"image": tag, "image_id": found.id, "run_id": f"shell-{os.getpid()}", "cpus": cpus, "nodes": nodes,
              "memory": None}  # fmt: skip
     spec = Spec(
         image=found.id, command=["sh", "-c", args.command], run_id=facts["run_id"], name="shell",
         environment=variables(cpus, facts, found.labels.get(build.REVISION, "")), binds=mounts.binds([]),
-        workdir=os.getcwd(), cpus=cpus,
+        workdir=os.getcwd(), cpus=cpus, memory=memory,
     )  # fmt: skip
     say(f"{tag}; data/ is writable, there is no network; leave it with exit")
     # The program, because a terminal is its work: it takes this process's place.
@@ -41,6 +42,7 @@ def arguments(spec: Spec, terminal: bool) -> list[str]:
     flags = ["run", "--rm", "--interactive", *(["--tty"] if terminal else []), "--read-only", "--cap-drop=ALL"]
     flags += [f"--security-opt={option}" for option in given["security_opt"]]
     flags += [f"--tmpfs={path}:{options}" for path, options in given["tmpfs"].items()]
+    flags += [f"--memory={spec.memory}", f"--memory-swap={spec.memory}"]
     flags += [f"--network={spec.network}", f"--user={given['user']}", f"--pids-limit={spec.pids}"]
     flags += [f"--workdir={spec.workdir}", *([f"--cpuset-cpus={given['cpuset_cpus']}"] if spec.cpus else [])]
     flags += [f"--label={name}={value}" for name, value in given["labels"].items()]
