@@ -5,7 +5,7 @@ RUNTIME ?= local
 MODEL ?= MobileNetV1
 TESTS ?= tests
 
-.PHONY: help setup demo test kill lint lock dataset weights preprocess train convert tester benchmark bench report doctor image shell clean clean-containers
+.PHONY: help setup demo test kill lint lock upgrade audit licences dataset weights preprocess train convert tester benchmark bench report doctor image shell clean clean-containers
 
 help: ## this list
 	@awk 'BEGIN {FS = ":.*## "} /^[a-z-]+:.*## / {printf "  make %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -60,16 +60,19 @@ clean-containers: setup ## remove the containers that killed runs left
 doctor: setup ## what this host can do
 	@$(INV) doctor
 
-lock: setup ## resolve and hash the requirements anew
-	@.venv/bin/uv pip compile --quiet --generate-hashes --no-emit-index-url --python-version 3.11 \
-	  --custom-compile-command "make lock" --upgrade --override requirements-overrides.in \
-	  --output-file requirements.txt requirements.in
-	@.venv/bin/uv pip compile --quiet --generate-hashes --no-emit-index-url --python-version 3.11 \
-	  --custom-compile-command "make lock" --upgrade --output-file requirements-dev.txt requirements-dev.in
-	@.venv/bin/uv pip compile --quiet --generate-hashes --no-emit-index-url --python-version 3.11 \
-	  --custom-compile-command "make lock" --upgrade --output-file requirements-mlflow.txt requirements-mlflow.in
-	@.venv/bin/uv pip compile --quiet --generate-hashes --no-emit-index-url --python-version 3.11 \
-	  --custom-compile-command "make lock" --upgrade --output-file requirements-dask.txt requirements-dask.in
+lock: setup ## resolve and hash what the requirements newly ask for
+	@$(INV) lock
+
+upgrade: setup ## every package to the newest version that fits: relock, reinstall, say what moved, write the licences
+	@$(INV) lock --upgrade
+	@src/setup.sh
+	@$(INV) licences
+
+audit: setup ## ask for known vulnerabilities of what is locked
+	@$(INV) audit
+
+licences: setup ## write docs/licences.md
+	@$(INV) licences
 
 clean: ## remove what was built and made, but not the environment and the downloads
 	@rm -rf tester/build data/models data/reports data/dataset data/weights

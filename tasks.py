@@ -204,6 +204,25 @@ def schema(c, output=""):
     run("schema", flags(output=output))
 
 
+@task(help={"upgrade": "every package to the newest version that fits", "package": "only these, by comma",
+            "find_links": "directory with torch's CPU build: the peers' lock, too"})  # fmt: skip
+def lock(c, upgrade=False, package="", find_links=""):
+    """Resolve and hash the requirements anew, and say what moved."""
+    run("lock", flags(upgrade=upgrade, package=package, find_links=find_links))
+
+
+@task(help={"service": "pypi (the index's advisories) or osv", "url": "where OSV's interface is, e.g. a mirror"})
+def audit(c, service="pypi", url=""):
+    """Ask for known vulnerabilities of every locked package; exit code 7 where there is one."""
+    run("audit", flags(service=service, url=url))
+
+
+@task(help={"check": "write nothing; exit code 7 when the page is not up to date"})
+def licences(c, check=False):
+    """Write docs/licences.md, and refuse a licence that is not allowed."""
+    run("licences", flags(check=check))
+
+
 @task(name="tester", help={"paddle_root": "inference distribution (default: the installed wheel)"})
 def build_tester(c, paddle_root="", use_profiler=False):
     """Build the C++ tester."""
@@ -272,7 +291,8 @@ def demo(c, runtime="local"):
 
 
 namespace = Collection(dataset, weights, preprocess, train, convert, export, peers, benchmark, report, compare, history,
-                       profile, sensitivity, soak, doctor, schema, demo, shell)  # fmt: skip
+                       profile, sensitivity, soak, doctor, schema, demo, shell, lock,
+                       audit, licences)  # fmt: skip
 namespace.add_collection(Collection("build", build_tester, build_image, build_peers, compare_images))
 namespace.add_collection(Collection("k8s", k8s_manifest))
 namespace.add_collection(Collection("speed", speed_preprocess))

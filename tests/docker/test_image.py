@@ -20,7 +20,7 @@ from cyclonedx.schema import SchemaVersion
 from cyclonedx.validation.json import JsonStrictValidator
 
 from qat8 import artifacts
-from qat8.containers import build, engine, images
+from qat8.containers import build, engine, images, rights
 from qat8.errors import MachineError, StageError
 
 
@@ -45,6 +45,8 @@ def test_its_software_bill_of_materials_names_debian_and_python_packages(wheel_i
     assert "pkg:pypi/paddlepaddle@2.6.2" in purls
     assert any(purl.startswith("pkg:deb/debian/libgomp1@") for purl in purls)
     assert not any(purl.startswith("pkg:deb/debian/g++-12@") for purl in purls)
+    unknown = [component["name"] for component in bom["components"] if not component.get("licenses")]
+    assert unknown == [], "packages that do not tell their licence"
 
 
 def test_a_shell_has_the_rights_of_a_stages_container(wheel_image, inv, ours):
@@ -52,7 +54,12 @@ def test_a_shell_has_the_rights_of_a_stages_container(wheel_image, inv, ours):
     done = inv("shell", f"--command={command}")
     assert done.code == 3, done.err
     lines = done.out.splitlines()
-    assert str(os.getuid()) in lines and "lo" in lines and "eth0" not in lines and "/opt/qat8/.venv/bin/python" in lines
+    assert (
+        rights.user().partition(":")[0] in lines
+        and "lo" in lines
+        and "eth0" not in lines
+        and "/opt/qat8/.venv/bin/python" in lines
+    )
     assert "Read-only file system" in done.err and (artifacts.DATA / "from-shell").is_file()
     assert ours() == []
 

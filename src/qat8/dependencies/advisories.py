@@ -56,7 +56,7 @@ def audit(pinned: Iterable[tuple[str, str]], service: str, url: str = "") -> Aud
     except (ValueError, KeyError):
         last = (done.stderr.strip().splitlines() or ["no message"])[-1]
         raise MachineError(f"the advisory service {service} does not answer: {last}",
-                           next_step="check the network, or name another one by --service, --url") from None  # fmt: skip
+                           next_step="check the network, or name another by --service, --url") from None  # fmt: skip
     skipped = {item["name"]: item["skip_reason"] for item in said if "skip_reason" in item}
     return Audit([_finding(item, v) for item in said for v in item.get("vulns", [])], skipped)
 

@@ -6,6 +6,7 @@ mean. Two licences of one package must both be allowed, unless the package says 
 
 from __future__ import annotations
 
+import functools
 import json
 import os
 import re
@@ -28,10 +29,13 @@ ROW = re.compile(r"^\| ([\w.-]+) \| (\S+) \| (.+?) \|$", re.MULTILINE)
 SECTION = re.compile(r"^## .* \(`([\w-]+)\.txt`\)$", re.MULTILINE)
 HEAD = """# Licences
 
-The licence of every package that is locked, as its own metadata state it; `inv licences` writes this page and refuses a licence that
-`[tool.qat8.licences]` in pyproject.toml does not allow. The tests hold it against the locks and against what is installed.
-What a container image has of Debian stands in the image's bill of materials (`data/images/*.cdx.json`), each package with its
-version and licences.
+The licence of every package that is locked, as its own metadata state it; `inv licences` writes this page, and refuses
+a licence that `[tool.qat8.licences]` in pyproject.toml does not allow. The tests hold it against the locks and against
+what is installed. What a container image has of Debian stands in the image's bill of materials
+(`data/images/*.cdx.json`), each package with its version and licences.
+
+Some wheels hold libraries of other licences, which their own licence files name: opencv-python-headless FFmpeg
+(LGPL-2.1), numpy and scipy the GCC run-time libraries (GPL-3.0 with GCC's run-time exception).
 
 """
 
@@ -101,10 +105,15 @@ def _elsewhere(lock: locks.Lock, pinned: dict[str, str], policy: Licences) -> di
         return of_environment(Path(sys.executable), policy, target)
 
 
+@functools.cache
+def _spdx():
+    return get_spdx_licensing()  # reads a list of some 2000 licences
+
+
 def fault(licence: str, policy: Licences) -> str:
     """Why an expression is not allowed; empty where it is."""
     try:
-        parsed = get_spdx_licensing().parse(licence)
+        parsed = _spdx().parse(licence)
     except ExpressionError as e:
         return f"{licence!r} is no SPDX expression ({e})"
     if parsed is None:
@@ -115,7 +124,7 @@ def fault(licence: str, policy: Licences) -> str:
 def _allowed(expression, allowed: set[str]) -> bool:
     if not getattr(expression, "args", ()):
         return str(expression) in allowed
-    choose = any if expression.operator.strip() == "|" else all
+    choose = any if expression.operator.strip() == "OR" else all
     return choose(_allowed(part, allowed) for part in expression.args)
 
 
