@@ -4,8 +4,9 @@ INV := .venv/bin/inv
 RUNTIME ?= local
 MODEL ?= MobileNetV1
 TESTS ?= tests
+RUNS ?= 1000
 
-.PHONY: help setup demo test kill lint lock upgrade audit licences dataset weights preprocess train convert tester benchmark bench report doctor image shell clean clean-containers
+.PHONY: help setup demo test kill lint lock upgrade audit licences dataset weights preprocess train convert tester benchmark bench report doctor image shell clean clean-containers soak-containers
 
 help: ## this list
 	@awk 'BEGIN {FS = ":.*## "} /^[a-z-]+:.*## / {printf "  make %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -56,6 +57,9 @@ shell: setup ## a shell in that image, as a stage's container is
 
 clean-containers: setup ## remove the containers that killed runs left
 	@$(INV) clean.containers
+
+soak-containers: setup ## RUNS containers (1000), and what they leave: nothing
+	@.venv/bin/python tests/docker/soak_containers.py --runs=$(RUNS)
 
 doctor: setup ## what this host can do
 	@$(INV) doctor
