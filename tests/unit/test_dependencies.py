@@ -258,8 +258,9 @@ def advisory(package: str, number: str = "PYSEC-2099-1") -> dict:
 
 @pytest.fixture
 def few(monkeypatch):
-    """Three packages are locked."""
-    pins = {locks.RUNTIME: {"numpy": "1.26.4", "pillow": "13.0.0"}, locks.PEERS: {"torch": "2.13.0+cpu"}}
+    """Three packages are locked, one of them in two versions."""
+    pins = {locks.RUNTIME: {"numpy": "1.26.4", "pillow": "13.0.0"},
+            locks.PEERS: {"torch": "2.13.0+cpu", "numpy": "2.4.6"}}  # fmt: skip
     monkeypatch.setattr(locks, "pins", lambda lock: pins.get(lock, {}))
 
 
@@ -273,8 +274,8 @@ def asked(service, few, ends):
 
 def test_every_locked_package_is_asked_about_by_the_real_pip_audit(asked):
     done = asked()
-    assert (done.code, done.out[-1]) == (0, "3 packages, no known vulnerability that is not accepted"), done.err
-    assert sorted(Service.asked) == [("numpy", "1.26.4"), ("pillow", "13.0.0"), ("torch", "2.13.0")]
+    assert (done.code, done.out[-1]) == (0, "4 packages, no known vulnerability that is not accepted"), done.err
+    assert sorted(Service.asked) == [("numpy", "1.26.4"), ("numpy", "2.4.6"), ("pillow", "13.0.0"), ("torch", "2.13.0")]
 
 
 def test_a_known_vulnerability_ends_it_with_7_and_is_shown(asked):
@@ -282,7 +283,7 @@ def test_a_known_vulnerability_ends_it_with_7_and_is_shown(asked):
     done = asked()
     assert (
         done.code == 7
-        and "1 known vulnerabilities in numpy" in done.err[0]
+        and "2 known vulnerabilities in numpy" in done.err[0]
         and "inv lock --package=numpy" in done.err[0]
     )
     shown = "\n".join(done.out)
@@ -323,12 +324,14 @@ def test_a_service_that_fails_is_the_machines_fault(asked):
 
 def test_packages_that_the_service_does_not_know_were_not_audited(few, refused, monkeypatch):
     """pip-audit itself ends with 0 then: "No known vulnerabilities found"."""
-    said = {"dependencies": [{"name": "numpy", "version": "1.26.4", "vulns": []},
-                             {"name": "pillow", "skip_reason": "Dependency not found"}]}  # fmt: skip
+    said = [
+        {"name": "numpy", "version": "1.26.4", "vulns": []},
+        {"name": "pillow", "skip_reason": "Dependency not found"},
+    ]
     monkeypatch.setattr(
         advisories.subprocess, "run", lambda c, **_: subprocess.CompletedProcess(c, 0, json.dumps(said), "")
     )
-    refused(audit.main, 5, ["1 of 3 packages were not audited, pillow: Dependency not found"])
+    refused(audit.main, 5, ["1 of 4 packages were not audited: not found: pillow"])
 
 
 def test_a_url_is_for_osv_alone(few, refused):

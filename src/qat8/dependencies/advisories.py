@@ -32,7 +32,7 @@ class Finding:
 @dataclass(frozen=True)
 class Audit:
     findings: list[Finding]
-    not_audited: dict[str, str]  # package -> why
+    not_audited: list[str]  # why, for each
 
 
 def audit(pinned: Iterable[tuple[str, str]], service: str, url: str = "") -> Audit:
@@ -41,9 +41,26 @@ def audit(pinned: Iterable[tuple[str, str]], service: str, url: str = "") -> Aud
     Raises:
         MachineError: it does not answer.
     """
-    lines = sorted({f"{name}=={version.partition('+')[0]}" for name, version in pinned})
+    said = [item for group in _groups(pinned) for item in _ask(group, service, url)]
+    skipped = [item["skip_reason"] for item in said if "skip_reason" in item]
+    return Audit([_finding(item, v) for item in said for v in item.get("vulns", [])], skipped)
+
+
+def _groups(pinned: Iterable[tuple[str, str]]) -> list[dict[str, str]]:
+    """Package -> version, so often that every version is in one: pip-audit takes a package in one version only."""
+    groups: list[dict[str, str]] = []
+    for name, version in sorted({(name, version.partition("+")[0]) for name, version in pinned}):
+        free = next((g for g in groups if name not in g), None)
+        if free is None:
+            groups.append(free := {})
+        free[name] = version
+    return groups
+
+
+def _ask(group: dict[str, str], service: str, url: str) -> list[dict]:
+    """pip-audit's JSON about each package of a group."""
     with tempfile.NamedTemporaryFile("w", prefix="qat8-", suffix=".txt") as listed:
-        listed.write("\n".join(lines) + "\n")
+        listed.writelines(f"{name}=={version}\n" for name, version in group.items())
         listed.flush()
         command = [
             sys.executable, "-m", "pip_audit", "--format=json", "--desc=on", "--aliases=on", "--progress-spinner=off",
@@ -52,13 +69,11 @@ def audit(pinned: Iterable[tuple[str, str]], service: str, url: str = "") -> Aud
         ]  # fmt: skip
         done = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, text=True)
     try:
-        said = json.loads(done.stdout)["dependencies"]
+        return json.loads(done.stdout)["dependencies"]
     except (ValueError, KeyError):
         last = (done.stderr.strip().splitlines() or ["no message"])[-1]
         raise MachineError(f"the advisory service {service} does not answer: {last}",
                            next_step="check the network, or name another by --service, --url") from None  # fmt: skip
-    skipped = {item["name"]: item["skip_reason"] for item in said if "skip_reason" in item}
-    return Audit([_finding(item, v) for item in said for v in item.get("vulns", [])], skipped)
 
 
 def _finding(item: dict, found: dict) -> Finding:

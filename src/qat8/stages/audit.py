@@ -59,8 +59,7 @@ def _judge(found: advisories.Audit, left: list[advisories.Finding], asked: int) 
             f"inv lock --package={','.join(packages)}; or accept them with a reason in pyproject.toml",
         )  # fmt: skip
     if found.not_audited:
-        name, why = next(iter(found.not_audited.items()))
-        raise MachineError(f"{len(found.not_audited)} of {asked} packages were not audited, {name}: {why}",
+        raise MachineError(f"{len(found.not_audited)} of {asked} packages were not audited: {found.not_audited[0]}",
                            "an answer for each", "another --service, or a network that reaches it")  # fmt: skip
     say(f"{asked} packages, no known vulnerability that is not accepted")
 
