@@ -52,7 +52,8 @@ def fingerprint(value: Any) -> str:
     return hashlib.sha256(json.dumps(value, sort_keys=True, default=str).encode()).hexdigest()
 
 
-def _sync(path: Path) -> None:
+def sync(path: Path) -> None:
+    """Bring a file, or the names in a directory, to the disk."""
     fd = os.open(path, os.O_RDONLY)
     try:
         os.fsync(fd)
@@ -71,9 +72,9 @@ def atomic_file(path: Path) -> Iterator[Path]:
     try:
         yield temporary
         temporary.chmod(0o644)
-        _sync(temporary)
+        sync(temporary)
         os.replace(temporary, path)
-        _sync(path.parent)
+        sync(path.parent)
     finally:
         temporary.unlink(missing_ok=True)
 
@@ -103,9 +104,9 @@ def atomic_directory(path: Path) -> Iterator[Path]:
         temporary.chmod(0o755)
         yield temporary
         for file in [*temporary.rglob("*"), temporary]:  # itself: it holds the names of what is in it
-            _sync(file)
+            sync(file)
         old = _take_place(temporary, path)
-        _sync(path.parent)
+        sync(path.parent)
         _remove(old)
     finally:
         _remove(temporary)

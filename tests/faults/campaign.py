@@ -36,26 +36,27 @@ class Tally:
 class Campaign:
     """The disturbances of one stage, in `path`, which is emptied; `states` holds its two beginnings by name."""
 
-    def __init__(self, case: Case, inputs: Path, path: Path, seed: int = 8) -> None:
+    def __init__(self, case: Case, inputs: Path, path: Path, seed: int = 8, twice: bool = True) -> None:
         self.case, self.home, self.random = case, Home(case, inputs, path), random.Random(f"{seed} {case.name}")
         self.tally = Tally(case.name)
         self._saved = path.with_name(f"{path.name}-wrong")
-        self.old, self.end = self._undisturbed()
+        self.old, self.end = self._undisturbed(2 if twice else 1)
 
-    def _undisturbed(self) -> tuple[State, State]:
-        """The end that every disturbed run must come to, twice the same; an older artifact is kept as a beginning."""
+    def _undisturbed(self, times: int) -> tuple[State, State]:
+        """The end that every disturbed run must come to, always the same; an older artifact is kept as a beginning."""
         ends = []
-        for _ in range(2):
+        for _ in range(times):
             self.home.fresh()
-            done = self.home.run()
+            done, self._writes = self.home.watched()
             assert done.code == 0, done.err
             ends.append(self.home.state())
         self.tally.seconds = done.at
-        assert ends[0] == ends[1], [k for k in ends[0] | ends[1] if ends[0].get(k) != ends[1].get(k)]
-        assert all(cases.published(self.case, ends[0]).values()), "a target is not there"
+        first, last = ends[0], ends[-1]
+        assert first == last, [name for name in first | last if first.get(name) != last.get(name)]
+        assert all(cases.published(self.case, first).values()), "a target is not there"
         self.case.spoil(self.home.path)
         self.home.keep()
-        return self.home.state(), ends[0]
+        return self.home.state(), first
 
     def begin(self, old: bool) -> None:
         self.home.back() if old else self.home.fresh()
@@ -63,22 +64,25 @@ class Campaign:
     # Kills at random moments.
 
     def random_kills(self, count: int) -> None:
-        """Run after run in the same home, each killed, until one ends by itself; then from a beginning again."""
+        """Run after run in the same home, each killed, until one ends by itself; then from a beginning again.
+
+        Four of five moments lie between the first change of the disk and the end, for most of a run changes nothing.
+        """
         longest = self.tally.seconds
         old = False
         self.begin(old)
         while sum(self.tally.tried[kind] for kind in ("group", "parent")) < count:
             parent, written = self.random.random() < 0.5, self.random.random() < 0.8
             kept = self.case.kept(self.home.path)
-            ended = self.home.killed(self.random.uniform(0, longest * (0.5 if written else 1)), written, parent)
+            ended = self.home.killed(self.random.uniform(0, self._writes if written else longest), written, parent)
             if ended.code in KILLED:
                 self.tally.tried["parent" if parent else "group"] += 1
-                self._look(ended, old, kept)
+                self.look(ended, old, kept)
                 continue
             self._finished(ended, kept)
             old = not old if self.random.random() < 0.7 else False
             self.begin(old)
-        self._finish(old)
+        self.finish(old)
 
     # Kills at each system call that changes the disk.
 
@@ -90,13 +94,13 @@ class Campaign:
             ended = self.home.run(trial.killing(call, number))
             if ended.code == 0:  # from an older artifact fewer calls are made
                 self.tally.tried["call not reached"] += 1
-                self._same_end(f"{call} {number} not reached")
+                self.same_end(f"{call} {number} not reached")
                 continue
             self.tally.tried["call"] += 1
             if ended.code not in KILLED:  # a child of the stage was killed: a failure that it tells
                 self._require_told(ended, f"child killed at {call} {number}", codes=(5, 6))
-            self._look(ended, old, 0, f"{call} {number}")
-            self._finish(old, f"{call} {number}")
+            self.look(ended, old, 0, f"{call} {number}")
+            self.finish(old, f"{call} {number}")
 
     def _points(self, most: int) -> list[tuple[str, int]]:
         self.home.fresh()
@@ -123,7 +127,7 @@ class Campaign:
             self.begin(old)
             call = self.random.choice(["fsync", "write"])
             ended = self.home.run([*trial.killing(call, self.random.randint(1, 4)), "faketime", then])
-            self._look(ended, old, 0, f"clock of {then}")
+            self.look(ended, old, 0, f"clock of {then}")
             ended = self.home.run(["faketime", later])
             self.tally.tried["clock"] += 2
             self._finished(ended, 0, f"clock of {later}")
@@ -131,7 +135,7 @@ class Campaign:
                 for path in self.home.path.rglob("*"):
                     moment = path.lstat().st_mtime + years * 365 * 86400
                     os.utime(path, (moment, moment), follow_symlinks=False)
-                self._finish(old, f"files of {years} years ago" if years < 0 else f"files of {years} years to come")
+                self.finish(old, f"files of {years} years ago" if years < 0 else f"files of {years} years to come")
                 self.tally.tried["clock"] += 1
 
     # A place that cannot be written to.
@@ -156,7 +160,7 @@ class Campaign:
                     self._require_told(ended, how, codes=(5,))
                     if self.home.state() != before:
                         self._wrong(how, "something changed")
-                    self._finish(old, how)
+                    self.finish(old, how)
 
     def _permit(self, mode: int) -> None:
         for path in [self.home.path, *self.home.path.rglob("*")]:
@@ -201,13 +205,13 @@ class Campaign:
             self.tally.tried[kind if ended.code else f"{kind} enough"] += 1
             if ended.code:
                 self._require_told(ended, f"{kind}, {where}", codes=(5,))
-            self._look(ended, old, 0, f"{kind}, {where}")
+            self.look(ended, old, 0, f"{kind}, {where}")
             remount(self.home.path, "size=1g,nr_inodes=100000")
-            self._finish(old, f"{kind}, {where}")
+            self.finish(old, f"{kind}, {where}")
 
     # What must hold.
 
-    def _look(self, ended: Ended, old: bool, kept: int, where: str = "") -> None:
+    def look(self, ended: Ended, old: bool, kept: int, where: str = "") -> None:
         """After a disturbance."""
         where = where or f"kill {sum(self.tally.tried.values())} after {ended.at:.2f} s"
         if ended.code is None:
@@ -230,7 +234,7 @@ class Campaign:
         if said and int(said[1]) < kept:
             self._wrong(where, f"goes on with {said[1]}, {kept} were done")
 
-    def _finish(self, old: bool, where: str = "") -> None:
+    def finish(self, old: bool, where: str = "") -> None:
         """A run that nobody disturbs any more comes to the same end."""
         kept = self.case.kept(self.home.path)
         self._finished(self.home.run(), kept, where)
@@ -245,10 +249,10 @@ class Campaign:
             if kept and self.case.told and not re.search(f"{self.case.told}| up to date", ended.out):
                 self._wrong(where, f"{kept} were done, and nothing is said of going on: {ended.out[:300]}")
             self._work_is_kept(ended, kept, where)
-            self._same_end(where)
+            self.same_end(where)
         self.tally.tried["ends compared"] += 1
 
-    def _same_end(self, where: str) -> None:
+    def same_end(self, where: str) -> None:
         seen = self.home.state()
         if other := [name for name in seen | self.end if seen.get(name) != self.end.get(name)]:
             self._wrong(where, f"the end is not the same: {other}")

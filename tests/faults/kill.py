@@ -22,7 +22,7 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 
 import cases
-from campaign import Campaign, Tally
+from campaign import Campaign
 from rich.console import Console
 from rich.table import Table
 
@@ -38,30 +38,34 @@ def main(argv: list[str]) -> int:
     if args.disks and os.geteuid():
         return _stop("a full disk is a tmpfs that root mounts: run as root, or --disks=0")
     with tempfile.TemporaryDirectory(prefix="qat8-faults-") as directory:
-        inputs = Path(directory) / "inputs"
-        cases.make_inputs(inputs)
+        inputs = Path(args.inputs or Path(directory) / "inputs")
+        if not inputs.exists():
+            cases.make_inputs(inputs)
         for name in args.stages.split(","):
-            start = time.monotonic()
-            tally = disturb(name, inputs, Path(directory) / "home", args)
-            record = {**vars(tally), "seed": args.seed, "took_seconds": round(time.monotonic() - start, 1)}
-            (output / f"{name}.json").write_text(json.dumps(record, indent=1) + "\n")
-            for said in tally.wrong:
-                print(f"WRONG {said}", flush=True)
-            print(f"{name}: {dict(tally.tried)}, {len(tally.wrong)} wrong, {record['took_seconds']} s", flush=True)
+            disturb(Campaign(cases.CASES[name], inputs, Path(directory) / "home", args.seed), args, output)
     return table(output)
 
 
-def disturb(name: str, inputs: Path, home: Path, args) -> Tally:
-    campaign = Campaign(cases.CASES[name], inputs, home, args.seed)
-    campaign.random_kills(args.kills)
-    if args.calls:
-        campaign.kills_at_calls(args.calls)
-    if args.disks:
-        campaign.full_disks(args.disks, args.disks // 2)
-        campaign.read_only()
-    if shutil.which("faketime"):
-        campaign.odd_times()
-    return campaign.tally
+def disturb(campaign: Campaign, args, output: Path) -> None:
+    """One kind of disturbance after the other; what was counted is written after each."""
+    kinds = {
+        "random kills": lambda: campaign.random_kills(args.kills),
+        "kills at calls": lambda: campaign.kills_at_calls(args.calls) if args.calls else None,
+        "read-only": lambda: campaign.read_only() if args.disks else None,
+        "clock": lambda: campaign.odd_times() if args.clocks and shutil.which("faketime") else None,
+        "full disks": lambda: campaign.full_disks(args.disks, args.disks // 2) if args.disks else None,
+    }
+    tally, seen = campaign.tally, 0
+    start = time.monotonic()
+    for kind, call in kinds.items():
+        call()
+        took = round(time.monotonic() - start, 1)
+        record = {**vars(tally), "seed": args.seed, "took_seconds": took}
+        (output / f"{tally.stage}.json").write_text(json.dumps(record, indent=1) + "\n")
+        for said in tally.wrong[seen:]:
+            print(f"WRONG {said}", flush=True)
+        seen = len(tally.wrong)
+        print(f"{tally.stage}, {kind}: {dict(tally.tried)}, {seen} wrong, {took} s", flush=True)
 
 
 def table(output: Path) -> int:
@@ -85,6 +89,8 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--kills", type=int, default=100, help="at random moments, per stage (%(default)s)")
     parser.add_argument("--calls", type=int, default=60, help="system calls to kill at, per stage (%(default)s)")
     parser.add_argument("--disks", type=int, default=40, help="sizes of a full disk, per stage (%(default)s)")
+    parser.add_argument("--clocks", type=int, default=1, help="0: no wrong clocks (%(default)s)")
+    parser.add_argument("--inputs", default="", help="directory of the input, made when it is not there")
     parser.add_argument("--seed", type=int, default=8)
     parser.add_argument("--output", default=str(cases.REPO / "data/faults"), help="directory (%(default)s)")
     return parser

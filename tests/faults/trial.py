@@ -21,7 +21,7 @@ CALLS = ("write", "writev", "pwrite64", "rename", "renameat", "renameat2", "unli
          "mkdirat", "symlink", "symlinkat", "fsync", "fdatasync", "truncate", "ftruncate", "flock", "fchmod", "chmod",
          "fchmodat", "sendfile", "copy_file_range")  # fmt: skip
 MARK = "QAT8_FAULT_RUN"
-LONGEST = 120  # seconds; a run that takes longer hangs
+LONGEST = 300  # seconds; a run that takes longer hangs
 BUSY = 8
 
 
@@ -84,13 +84,26 @@ class Home:
         mark = uuid.uuid4().hex
         return _ended(self.start(prefix, mark), mark, time.monotonic())
 
+    def watched(self) -> tuple[Ended, float]:
+        """To its own end; with the seconds from its first change of the home to that."""
+        mark = uuid.uuid4().hex
+        start, before = time.monotonic(), _glance(self.path)
+        process = self.start(mark=mark)
+        self._first_change(process, before)
+        changed = time.monotonic()
+        return _ended(process, mark, start), time.monotonic() - changed
+
+    def _first_change(self, process: subprocess.Popen, before: list) -> None:
+        while process.poll() is None and _glance(self.path) == before:
+            time.sleep(0.002)
+
     def killed(self, after: float, written: bool, parent_alone: bool) -> Ended:
         """Killed `after` seconds, from its start or (`written`) from its first change of the home."""
         mark = uuid.uuid4().hex
         start, before = time.monotonic(), _glance(self.path)
         process = self.start(mark=mark)
-        while written and process.poll() is None and _glance(self.path) == before:
-            time.sleep(0.002)
+        if written:
+            self._first_change(process, before)
         try:
             process.wait(after)
         except subprocess.TimeoutExpired:
@@ -113,7 +126,7 @@ def _ended(process: subprocess.Popen, mark: str, start: float) -> Ended:
     return Ended(code, out, err, time.monotonic() - start, _survivors(mark))
 
 
-def _survivors(mark: str, seconds: float = 5) -> list[str]:
+def _survivors(mark: str, seconds: float = 20) -> list[str]:
     """Processes of a run that live on without it; they are ended."""
     deadline = time.monotonic() + seconds
     while (found := _marked(mark)) and time.monotonic() < deadline:

@@ -72,6 +72,7 @@ def fetch_ilsvrc2012(target: Path, archive: str | None = None, url: str | None =
             say(f"data set is up to date: {artifacts.shown(target)}")
             return target
         work = _working_directory(target)
+        artifacts.remove_leftovers(work / "manifest.json")
         _require_room(val, file, work, more)
         numbers = classes.read(val)  # small, and the first to fail without a network
         if not file.is_file():
@@ -82,6 +83,7 @@ def fetch_ilsvrc2012(target: Path, archive: str | None = None, url: str | None =
         _describe(work, val, numbers, size, inputs)
         os.sync()  # 50,000 files, and one call
         os.replace(work, target)
+        artifacts.sync(target.parent)
     say(f"data set: {val.images} photographs in {artifacts.shown(target)}")
     return target
 
