@@ -1,4 +1,4 @@
-// Reads the binary data file, in both layouts; src/qat8/datafile.py documents the format.
+// Reads the binary data file, in both layouts; src/qat8/datafile/__init__.py documents the format.
 #pragma once
 
 #include <array>

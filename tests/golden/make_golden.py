@@ -1,6 +1,6 @@
 """Makes the golden data files beside it: `python make_golden.py`.
 
-It follows the format's description (docstring of src/qat8/datafile.py) with `struct` and `zlib` alone, so that it
+It follows the format's description (docstring of src/qat8/datafile) with `struct` and `zlib` alone, so that it
 agrees with the writer and the two readers only if all of them agree with the description. Three images of 8 x 8 pixels.
 """
 
