@@ -19,7 +19,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from qat8 import kernel, results
+from qat8 import instructions, kernel, results
 from qat8.benchmarking import plan as planning
 from qat8.benchmarking import validity
 from qat8.datafile import DTYPES, Header, Reader, Writer
@@ -34,6 +34,7 @@ CPU = CPUS[-1]
 SIDE, CLASSES, IMAGES = 32, 10, 40
 CGROUP_2 = Path("/sys/fs/cgroup/cgroup.controllers").exists()
 SPIN = "while True: pass"
+needs_bf16 = pytest.mark.skipif(not instructions.has_bf16(), reason="a CPU without avx512_bf16 and amx_bf16")
 
 
 @pytest.fixture(scope="module")
@@ -129,6 +130,27 @@ def test_an_undisturbed_run_passes_all_checks_but_those_of_a_machine_that_is_bus
     assert record.environment.onednn["isa"] and record.environment.onednn["kernels"]["MobileNetV1"]
     seen = record.runs[0].conditions
     assert len(seen) == 3 and all(c.cpu_seconds > 0.2 and c.other_load is not None for c in seen)
+
+
+@needs_bf16
+def test_bf16_is_measured_in_turn_with_fp32_and_int8_and_its_kernels_and_accuracy_are_checked(measured):
+    checks, record, code = measured("--precisions=fp32,bf16,int8")
+    assert code == 0 and checks["bf16 kernels"].ok and "convolutions in BF16 (" in checks["bf16 kernels"].detail
+    assert [run.precision for run in record.runs] == ["fp32", "bf16", "int8"]
+    assert all(len(run.repetitions) == 3 for run in record.runs)
+    assert "--bf16" in record.runs[1].command and record.runs[1].top1 > 0.9
+    (bf16,), (int8,) = record.bf16_comparisons, record.comparisons
+    assert bf16.speedup > 0 and bf16.speedup != int8.speedup
+    assert [gate.precision for gate in record.gates] == ["int8", "bf16"]
+    assert record.environment.onednn["bf16_kernels"]["MobileNetV1"]
+
+
+@needs_bf16
+def test_fp32_that_is_passed_off_as_bf16(measured, wrapper):
+    drop = 'args=(); for word in "$@"; do [ "$word" = --bf16 ] || args+=("$word"); done'
+    checks, record, _ = measured("--precisions=fp32,bf16,int8", tester=wrapper(drop))
+    assert checks["bf16 kernels"].word == "INVALID" and record.verdict == "INVALID"
+    assert "oneDNN ran 0 of " in checks["bf16 kernels"].detail and checks["int8 kernels"].ok
 
 
 def test_a_load_generator_on_the_same_cpu(measured):
