@@ -89,6 +89,7 @@ class Run {
     for (std::size_t i = 0; result_.measured_ms < flags_.min_seconds * 1000; ++i) {
       AddLatency(i % timed_, Predict(i % timed_));
       profiler_.Collect(true);
+      CheckSameClasses(i % timed_);
       Progress("second of speed", static_cast<std::size_t>(result_.measured_ms / 1000),
                static_cast<std::size_t>(flags_.min_seconds));
     }
@@ -121,6 +122,23 @@ class Run {
       result_.predictions.push_back(r.predicted);
       result_.top1 += r.rank < 1;
       result_.top5 += r.rank < 5;
+    }
+  }
+
+  // What is timed must be what accuracy was counted of (MLPerf's TEST01): the same images, in the same batch, get the
+  // same classes again.
+  void CheckSameClasses(std::size_t batch) const {
+    if (flags_.with_accuracy_layer) return;
+    for (std::size_t i = 0; i < ImagesOf(batch); ++i) {
+      const std::size_t image = batch * size_ + i;
+      if (image >= result_.predictions.size()) return;  // `iterations` ended pass 1 before this image
+      const float* scores = output_.scores.data() + i * static_cast<std::size_t>(output_.classes);
+      const Ranking again = Rank(scores, output_.classes, 0);
+      if (again.finite && again.predicted == result_.predictions[image]) continue;
+      throw Error(kVerificationError,
+                  "the model named two classes for image " + std::to_string(image) + ": " +
+                      std::to_string(result_.predictions[image]) + " and " + std::to_string(again.predicted),
+                  "one and the same", "check the model and the machine");
     }
   }
 

@@ -26,5 +26,5 @@ struct Measurement {
 };
 
 // Pass 1 predicts every image once (or `iterations` batches) and counts accuracy; pass 2 goes on over the full batches
-// until `min_seconds` were measured. The last, partial batch counts for accuracy, not for speed, unless it is the only.
+// until `min_seconds` were measured, and must name the same classes (kVerificationError). The last, partial batch counts for accuracy, not for speed, unless it is the only.
 Measurement Measure(const Flags& flags, DataFile* data, Predictor* predictor, Profiler* profiler);

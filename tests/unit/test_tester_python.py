@@ -1,5 +1,6 @@
 """Parts of the Python tester that need no Paddle: ranking, threads, oneDNN's log, Paddle's error texts, writing."""
 
+import argparse
 import sys
 import threading
 import time
@@ -10,15 +11,16 @@ import pytest
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "tester"))
 
-from measurement import rank_labels
+from measurement import Run, rank_labels
 from onednn_profile import Profiler
-from paddle_predictor import model_files
+from paddle_predictor import Output, model_files
 from peer_tester import precision_to_run
 from process_info import allowed_cpus, busy_threads, peak_rss_bytes, thread_times
 from sample_tester import check_bf16, write_atomically
 
 from qat8 import instructions, paddle_error
-from qat8.errors import MachineError, ModelError, UsageError
+from qat8.datafile import Header, Reader, Writer
+from qat8.errors import MachineError, ModelError, UsageError, VerificationError
 
 
 def test_ranks_agree_with_a_stable_sort_also_where_scores_are_equal():
@@ -153,3 +155,34 @@ def test_a_result_that_cannot_be_written_leaves_the_old_one_and_no_temporary_fil
     with pytest.raises(KeyboardInterrupt):
         write_atomically(str(path), "new")
     assert path.read_text() == "old" and list(tmp_path.iterdir()) == [path]
+
+
+class Forgetful:
+    """Names class 1 for every image, and class 2 from the given run on."""
+
+    def __init__(self, runs: int) -> None:
+        self._left = runs
+
+    def run(self, images, labels) -> Output:
+        self._left -= 1
+        return Output(np.eye(3, dtype=np.float32)[[1 if self._left >= 0 else 2] * len(images)])
+
+
+@pytest.fixture
+def five_images(tmp_path):
+    header = Header(5, 2, 2, np.dtype(np.float32), 3, (0.5,) * 3, (0.5,) * 3, {})
+    writer = Writer(tmp_path / "five.bin", header)
+    for _ in range(5):
+        writer.append(np.zeros((3, 2, 2), np.float32), 1)
+    writer.close()
+    with Reader(tmp_path / "five.bin", 2, classes=3) as reader:
+        yield reader
+
+
+@pytest.mark.parametrize("iterations", [0, 1])
+def test_the_timed_pass_must_name_the_classes_that_were_counted(five_images, iterations):
+    flags = argparse.Namespace(batch_size=2, warmup_size=0, iterations=iterations, min_seconds=0.01)
+    done = Run(flags, five_images, Forgetful(10**6), Profiler(False)).measure()
+    assert done.top1 == 1 and len(done.latencies_ms) > 3
+    with pytest.raises(VerificationError, match="two classes for image 0: 1 and 2"):
+        Run(flags, five_images, Forgetful(1 if iterations else 3), Profiler(False)).measure()
