@@ -18,7 +18,10 @@ from pathlib import Path
 import cases
 import trial
 from cases import Case, State
+from small_disk import mounted, remount, used
 from trial import BUSY, Ended, Home
+
+from qat8.console import Bar
 
 KILLED = (-9, 137)
 
@@ -71,12 +74,14 @@ class Campaign:
         longest = self.tally.seconds
         old = False
         self.begin(old)
-        while sum(self.tally.tried[kind] for kind in ("group", "parent")) < count:
+        bar = Bar(f"{self.case.name}: kills", count)
+        while bar.done < count:
             parent, written = self.random.random() < 0.5, self.random.random() < 0.8
             kept = self.case.kept(self.home.path)
             ended = self.home.killed(self.random.uniform(0, self._writes if written else longest), written, parent)
             if ended.code in KILLED:
                 self.tally.tried["parent" if parent else "group"] += 1
+                bar.advance()
                 self.look(ended, old, kept)
                 continue
             self._finished(ended, kept)
@@ -88,7 +93,10 @@ class Campaign:
 
     def kills_at_calls(self, most: int) -> None:
         """`most`: calls at most; of a kind with more of them an even part."""
-        for n, (call, number) in enumerate(self._points(most)):
+        points = self._points(most)
+        bar = Bar(f"{self.case.name}: calls", len(points))
+        for n, (call, number) in enumerate(points):
+            bar.advance()
             old = n % 2 == 1
             self.begin(old)
             ended = self.home.run(trial.killing(call, number))
@@ -176,12 +184,15 @@ class Campaign:
                 self.begin(old)
                 bytes_before, files_before = used(self.home.path)
                 peak_bytes, peak_files = self._peak()
+            bar = Bar(f"{self.case.name}: disks", sizes // 2 + inodes // 2)
             pages = max((peak_bytes - bytes_before) // 4096, 1)
             places = sorted({round(i * pages / max(sizes // 2 - 1, 1)) for i in range(sizes // 2)})
             for place in places:
+                bar.advance()
                 self._full(old, "disk", f"size={max(bytes_before + 4096 * place, 4096)}", f"{place} of {pages} pages")
             files = peak_files - files_before
             for place in sorted({round(i * files / max(inodes // 2 - 1, 1)) for i in range(inodes // 2)}):
+                bar.advance()
                 self._full(old, "inodes", f"nr_inodes={files_before + place}", f"{place} of {files} files")
 
     def _peak(self) -> tuple[int, int]:
@@ -270,30 +281,3 @@ class Campaign:
             shutil.rmtree(self._saved, ignore_errors=True)
             shutil.copytree(self.home.path, self._saved, symlinks=True)
         self.tally.wrong.append(f"{self.case.name}, {where}: {what}")
-
-
-# Disks.
-
-
-class mounted:
-    """A tmpfs of our own; needs root."""
-
-    def __init__(self, path: Path) -> None:
-        self.path = path
-
-    def __enter__(self) -> None:
-        self.path.mkdir(parents=True, exist_ok=True)
-        subprocess.run(["mount", "-t", "tmpfs", "-o", "size=1g,nr_inodes=100000", "qat8-faults", self.path], check=True)
-
-    def __exit__(self, *exc) -> None:
-        subprocess.run(["umount", "--lazy", self.path], check=True)
-
-
-def remount(path: Path, options: str) -> None:
-    subprocess.run(["mount", "-o", f"remount,{options}", path], check=True)
-
-
-def used(path: Path) -> tuple[int, int]:
-    """Bytes and inodes."""
-    found = os.statvfs(path)
-    return (found.f_blocks - found.f_bfree) * found.f_frsize, found.f_files - found.f_ffree
