@@ -22,9 +22,16 @@
 
 namespace {
 
+// A name in a model may hold anything: what would move the terminal's cursor is written as \xNN.
 int Fail(const std::string& line, int code) {
+  std::string text;
+  for (const char c : line) {
+    char escaped[5] = {c};
+    if (static_cast<unsigned char>(c) < 0x20 || c == 0x7F) std::snprintf(escaped, sizeof escaped, "\\x%02x", c);
+    text += escaped;
+  }
   std::fflush(stdout);
-  std::fprintf(stderr, "error: %s\n", line.c_str());
+  std::fprintf(stderr, "error: %s\n", text.c_str());
   return code;
 }
 

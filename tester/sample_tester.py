@@ -12,14 +12,16 @@ import math
 import os
 import sys
 import time
+from pathlib import Path
 
 try:
+    import numpy as np
     from measurement import Measurement, Run
     from onednn_profile import Profiler
-    from paddle_predictor import Predictor
+    from paddle_predictor import Predictor, model_files
     from process_info import allowed_cpus
 
-    from qat8 import cli, instructions
+    from qat8 import cli, instructions, trial
     from qat8.datafile import Reader
     from qat8.errors import MachineError, UsageError
     from qat8.results import TesterRun
@@ -174,6 +176,19 @@ def tester_run(flags, m: Measurement, data: Reader, version: str, init_ms: float
     )
 
 
+def require_sound(flags: argparse.Namespace, sides: tuple[int, int]) -> None:
+    """What Paddle would crash over is an error here; the C++ tester has handlers of the signals for that."""
+
+    def use() -> None:
+        predictor = Predictor(
+            flags.infer_model, *sides, flags.num_threads, flags.with_accuracy_layer, flags.int8_online, flags.bf16
+        )
+        predictor.run(np.zeros((1, 3, *sides), np.float32), np.zeros(1, np.int64))
+
+    model = Path(flags.infer_model)
+    trial.require_sound(model, tuple(file for file in model_files(model) if file), use)
+
+
 def main(argv: list[str]) -> None:
     flags, cpus = parse_flags(argv), allowed_cpus()
     check_bf16(flags.bf16)
@@ -186,9 +201,10 @@ def main(argv: list[str]) -> None:
         try:
             from qat8.engine import paddle  # after the profiler's start, and not for a mere --help: it takes seconds
 
-            start = time.perf_counter()
             h = data.header
             sides = (h.height, h.width)
+            require_sound(flags, sides)
+            start = time.perf_counter()
             predictor = Predictor(
                 flags.infer_model, *sides, flags.num_threads, flags.with_accuracy_layer, flags.int8_online, flags.bf16
             )

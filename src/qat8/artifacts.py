@@ -34,6 +34,8 @@ DATA = Path(os.environ.get("QAT8_DATA", REPOSITORY / "data"))
 EMBEDDED = DATA / "dataset" / "embedded"  # the photographs that `inv dataset` unpacks, and their data file
 TEMPORARY, MANIFEST = ".tmp-", ".manifest.json"
 _LIBC = ctypes.CDLL(None, use_errno=True)
+_MEMBERS = {"stage": str, "config": dict, "inputs": dict, "outputs": dict}
+_MORE = {"preprocessing": dict, "origin": str, "kind": str, "model": str, "left_in_fp32": list, "subsets": dict | list}
 
 
 def sha256(path: Path) -> str:
@@ -215,11 +217,24 @@ def read_manifest(artifact: Path) -> dict | None:
         content = json.loads(path.read_text())
     except FileNotFoundError:
         return None
-    except (OSError, ValueError) as e:
+    except (OSError, ValueError, RecursionError) as e:
         raise DataError(f"{manifest_path(artifact)}: {e}", "a manifest", "remove the artifact and make it again") from e
     if not isinstance(content, dict) or content.get("schema") != SCHEMA:
         raise DataError(f"{manifest_path(artifact)}: not a manifest of schema {SCHEMA}")
+    if wrong := _wrong_member(content):
+        raise DataError(f"{manifest_path(artifact)}: {wrong} is not what a manifest holds", "a manifest",
+                        "remove the artifact and make it again")  # fmt: skip
     return content
+
+
+def _wrong_member(content: dict) -> str | None:
+    """The first member whose type is not what `write_manifest` writes."""
+    for name, kind in _MEMBERS.items():
+        if not isinstance(content.get(name), kind):
+            return name
+    if not isinstance(content["config"].get("preprocessing"), dict | None):
+        return "config.preprocessing"
+    return next((name for name, kind in _MORE.items() if not isinstance(content.get(name), kind | None)), None)
 
 
 def preprocessing_of(model: Path) -> dict | None:

@@ -12,6 +12,7 @@ from collections.abc import Callable
 from qat8.errors import INTERRUPTED, MachineError, QatError, UsageError
 
 _TRUE, _FALSE = {"true", "1", "yes", "on"}, {"false", "0", "no", "off"}
+LONGEST = 2000  # characters of an error line
 _OF_THE_MACHINE = (errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EPERM, errno.EROFS)
 
 
@@ -65,6 +66,8 @@ def run(main: Callable[[list[str]], None], argv: list[str] | None = None) -> Non
         _fail(str(e), e.exit_code)
     except KeyboardInterrupt as e:
         _fail(str(e) or "interrupted; run the same command again to go on", INTERRUPTED)
+    except MemoryError:
+        _fail("out of memory; next: a smaller batch or file, or a machine with more", MachineError.exit_code)
     except Exception as e:
         if isinstance(e, OSError) and e.errno in _OF_THE_MACHINE:
             where = f"{e.filename}: " if e.filename else ""
@@ -74,7 +77,13 @@ def run(main: Callable[[list[str]], None], argv: list[str] | None = None) -> Non
         _fail(traceback.format_exc().strip().splitlines()[-1] + "; this is a bug of qat8: QAT8_DEBUG=1 shows where", 1)
 
 
+def one_line(message: str) -> str:
+    """What may come from a file, fit for a terminal: one line of printable characters, and no endless one."""
+    text = "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in message)
+    return text if len(text) <= LONGEST else f"{text[:LONGEST]} ... ({len(text) - LONGEST} characters more)"
+
+
 def _fail(message: str, code: int) -> None:
     sys.stdout.flush()
-    print(f"error: {message}", file=sys.stderr, flush=True)
+    print(f"error: {one_line(message)}", file=sys.stderr, flush=True)
     sys.exit(code)

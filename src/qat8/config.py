@@ -149,13 +149,33 @@ def load(file: Path | None = None, overrides: dict[str, str] | None = None) -> T
         raise UsageError(f"{file or 'command line'}: {where}: {first['msg'].removeprefix('Value error, ')}") from e
 
 
+class _Loader(yaml.SafeLoader):
+    """Without `*name`: a few lines of references to references are a value that no memory can print."""
+
+    def compose_node(self, parent, index):
+        if self.check_event(yaml.AliasEvent):
+            event = self.peek_event()
+            raise yaml.YAMLError(f"references such as *{event.anchor} are not taken, {event.start_mark}")
+        return super().compose_node(parent, index)
+
+
+def _yaml(text: str, where: str) -> Any:
+    try:
+        return yaml.load(text, _Loader)
+    except RecursionError:
+        raise UsageError(f"{where}: brackets within brackets without end", "plain YAML") from None
+    except (yaml.YAMLError, ValueError, LookupError, TypeError, AttributeError) as e:  # the latter, of its constructors
+        raise UsageError(f"{where}: not readable as YAML: {' '.join(str(e).split())}") from e
+
+
 def _read(file: Path) -> dict:
     try:
-        content = yaml.safe_load(file.read_text(encoding="utf-8"))
+        text = file.read_text(encoding="utf-8")
     except FileNotFoundError:
         raise UsageError(f"{file}: no such configuration file") from None
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as e:
+    except (OSError, UnicodeDecodeError) as e:
         raise UsageError(f"{file}: not readable as YAML: {' '.join(str(e).split())}") from e
+    content = _yaml(text, str(file))
     if not isinstance(content, dict):
         raise UsageError(f"{file}: {type(content).__name__}", "a mapping of configuration keys")
     flat = {k: content.pop(k) for k in list(content) if k in Quantization.model_fields}
@@ -164,10 +184,7 @@ def _read(file: Path) -> dict:
 
 
 def _scalar(text: str, name: str) -> Any:
-    try:
-        value = yaml.safe_load(text)
-    except yaml.YAMLError as e:
-        raise UsageError(f"--{name}={text}: not readable as YAML: {' '.join(str(e).split())}") from e
+    value = _yaml(text, f"--{name}={text[:80]}")
     try:  # YAML 1.1 reads 1e-5, without a point, as a string
         return float(value) if isinstance(value, str) else value
     except ValueError:

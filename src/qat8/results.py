@@ -10,22 +10,30 @@ revision up to ours is read; what it does not have yet takes the field's default
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import AfterValidator, BaseModel, Field, ValidationError
 
 from qat8.errors import DataError
-from qat8.records import Latency
+from qat8.records import Count, Latency, Positive, Record
 from qat8.scenario_results import Instances, ScenarioMeasurement
+
+
+def _all_or_none(values: list[float]) -> list[float]:
+    if len(values) not in (0, 101):
+        raise ValueError(f"{len(values)} percentiles, not the 0th to the 100th")
+    return values
+
 
 SCHEMA = 1
 # 0: before conditions, gates, verdict and the rest of the environment were recorded; 1: before BF16
 REVISION = 2
 Precision = Literal["fp32", "bf16", "int8"]
+Percentiles = Annotated[list[float], AfterValidator(_all_or_none)]
 
 
-class _Record(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True, protected_namespaces=())
+class _Record(Record, BaseModel):  # both, so that ruff knows it for what it is
+    pass
 
 
 class PartialBatch(_Record):
@@ -98,23 +106,23 @@ class Run(_Record):
     model: str
     precision: Precision
     tester: str
-    threads: int
-    instances: int = 1
-    batch_size: int
-    images: int
-    images_per_second: float
+    threads: Count
+    instances: Count = 1
+    batch_size: Count
+    images: Count
+    images_per_second: Positive
     latency_ms: Latency
     top1: float | None
     top5: float | None
     peak_rss_bytes: int
-    repetitions: list[float]  # images/s of each repetition, in the order measured
+    repetitions: Annotated[list[Positive], Field(min_length=1)]  # images/s of each repetition, in the order measured
     threads_alive: int
     threads_busy: int
     cpus: list[int]
     init_ms: float
     partial_batch: PartialBatch | None = None
     command: list[str]
-    latency_percentiles_ms: list[float] = []  # the 0th to the 100th, over the batches of all repetitions
+    latency_percentiles_ms: Percentiles = []  # the 0th to the 100th, over the batches of all repetitions
     measured_batches: int | None = None  # over all repetitions
     conditions: list[Conditions] = []  # of each repetition
     engine: str | None = None  # of a peer: its name and version; None: Paddle
@@ -128,12 +136,12 @@ class Comparison(_Record):
 
     model: str
     tester: str
-    threads: int
-    instances: int = 1
-    batch_size: int
-    speedup: float
-    speedup_min: float
-    speedup_max: float
+    threads: Count
+    instances: Count = 1
+    batch_size: Count
+    speedup: Positive
+    speedup_min: Positive
+    speedup_max: Positive
     top1_diff: float | None
     top5_diff: float | None
     speedup_interval: tuple[float, float] | None = None  # 95 %, bootstrap over the repetitions

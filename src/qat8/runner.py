@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import signal
 import time
 
 from invoke.exceptions import Exit
 
 from qat8.console import say
-from qat8.errors import UsageError
+from qat8.errors import HUNG_UP, INTERRUPTED, TERMINATED, StageError, UsageError
 from qat8.runtimes import local
 
 RUNTIMES = ("local", "docker")
@@ -37,8 +38,22 @@ def run(stage: str, argv: list[str], runtime: str = "local", **container: str) -
     start = time.perf_counter()
     say(f"== {stage.replace('_', ' ')}")
     if code := _start(stage, argv, runtime, container):
-        raise Exit(code=code)
+        code = 128 - code if code < 0 else code  # by the shells' convention, and a container's
+        death = _death(stage, code)
+        raise Exit(death, StageError.exit_code if death else code)
     say(f"== {stage.replace('_', ' ')}: {time.perf_counter() - start:.1f} s")
+
+
+def _death(stage: str, code: int) -> str | None:
+    """A process that a signal ended has not said why, unless it was asked to end."""
+    if code <= 128 or code in (HUNG_UP, INTERRUPTED, TERMINATED):
+        return None
+    number = code - 128
+    name = signal.Signals(number).name if number in set(signal.Signals) else f"signal {number}"
+    hint = "memory, as a rule" if number == signal.SIGKILL else "a damaged model or library, as a rule"
+    error = StageError(f"{stage.replace('_', ' ')} was ended by {name}: {hint}", "it to end by itself",
+                       "run it again; QAT8_DEBUG=1 and its messages above may say more")  # fmt: skip
+    return f"error: {error}"
 
 
 def _misused(runtime: str, container: dict[str, str]) -> UsageError | None:

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from qat8 import artifacts, kernel
 from qat8.errors import DataError, MachineError
 
+_SETTINGS = ("sys/", "proc/sys/")
 STATE = artifacts.DATA / "host-settings.json"
 BOOT_ID = "proc/sys/kernel/random/boot_id"
 
@@ -80,7 +81,10 @@ def restore() -> dict[str, str]:
 def _state() -> dict:
     try:
         found = json.loads(STATE.read_text())
-        return {"boot": found["boot"], "before": {str(k): str(v) for k, v in found["before"].items()}}
+        before = {str(path): str(value) for path, value in found["before"].items()}
+        if not all(path.startswith(_SETTINGS) and ".." not in path for path in before):
+            raise ValueError  # the next step, with root's rights, would write to any file
+        return {"boot": found["boot"], "before": before}
     except (ValueError, KeyError, TypeError, AttributeError) as e:
         raise DataError(
             f"{STATE} is damaged", "what --apply wrote", "put the settings back by hand, then remove it"

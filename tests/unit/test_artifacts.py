@@ -430,3 +430,24 @@ def test_paths_are_shown_as_the_user_would_type_them(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path / "here")
     assert artifacts.shown(tmp_path / "here/data/x.bin") == os.path.join("data", "x.bin")
     assert artifacts.shown(tmp_path / "elsewhere") == str(tmp_path / "elsewhere")
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"config": []}, {"config": None}, {"inputs": 3}, {"outputs": None}, {"stage": 1}, {"preprocessing": [1]},
+        {"config": {"preprocessing": "x"}}, {"origin": [1]}, {"left_in_fp32": {}}, {"subsets": "x"}, {"model": 3},
+    ],
+)  # fmt: skip
+def test_a_manifest_with_a_member_of_another_type_is_refused_and_the_member_named(tmp_path, change):
+    write_manifest(tmp_path / "manifest.json", "stage", {}, {}, {})
+    content = json.loads((tmp_path / "manifest.json").read_text()) | change
+    (tmp_path / "manifest.json").write_text(json.dumps(content))
+    with pytest.raises(DataError, match=f"{next(iter(change))}.* is not what a manifest holds"):
+        artifacts.read_manifest(tmp_path)
+
+
+def test_a_manifest_of_brackets_without_end_is_refused(tmp_path):
+    (tmp_path / "manifest.json").write_text("[" * 100_000)
+    with pytest.raises(DataError):
+        artifacts.read_manifest(tmp_path)

@@ -134,3 +134,24 @@ def test_the_tutorials_scripts_take_flags_and_fail_as_stages_do(repo, script):
     assert (done.returncode, done.stdout) == (2, "")
     assert done.stderr.startswith("error: ") and done.stderr.count("\n") == 1
     assert "--no-such-flag" in done.stderr and f"{script} --help" in done.stderr
+
+
+def test_what_a_file_holds_cannot_move_the_cursor_or_begin_another_line(refused):
+    line = refused(raising(errors.DataError("a\x1b[2Jb\nc\x07\udcff\x9b")), 3, [])
+    assert line == "error: a\\x1b[2Jb\\nc\\x07\\udcff\\x9b"
+
+
+def test_an_endless_message_is_cut_and_says_so(refused):
+    line = refused(raising(errors.DataError("x" * 100_000)), 3, ["98000 characters more"])
+    assert len(line) < 2100
+
+
+def test_letters_of_any_alphabet_are_left_as_they_are(refused):
+    assert (
+        refused(raising(errors.DataError("Gr\u00fc\u00dfe, \u4e16\u754c")), 3, [])
+        == "error: Gr\u00fc\u00dfe, \u4e16\u754c"
+    )
+
+
+def test_no_memory_is_an_error_of_the_machine(refused):
+    refused(raising(MemoryError()), 5, ["out of memory"])

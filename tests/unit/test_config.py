@@ -1,5 +1,7 @@
 """The training configuration: what is taken, what is refused, and what the refusal says."""
 
+import itertools
+
 import pytest
 
 from qat8 import config
@@ -188,3 +190,25 @@ def test_every_leaf_of_the_defaults_can_be_overridden_by_its_name():
             value = value[key]
         text = "[conv2d]" if name.endswith("op_types") else str(value)
         config.load(overrides={name: text})
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "seed: 2024-13-45", "seed: !!int x", "seed: !!timestamp x", "seed: !!float ''", "seed: " + "9" * 5000,
+        "seed: " + "[" * 3000, "a: &a [x]\nb: *a", "seed: &s [*s]", "{" * 3000,
+        "seed: !!python/object/apply:os.getcwd []",
+    ],
+)  # fmt: skip
+def test_yaml_that_its_reader_stumbles_over_is_refused(file, text):
+    with pytest.raises(UsageError):
+        config.load(file(text))
+    with pytest.raises(UsageError):
+        config.load(None, {"seed": text.partition(": ")[2] or text})
+
+
+def test_references_to_references_are_refused_before_they_fill_the_memory(file):
+    pairs = itertools.pairwise("abcdefghij")
+    lines = ["a: &a [x]", *(f"{b}: &{b} [{', '.join([f'*{a}'] * 9)}]" for a, b in pairs)]
+    with pytest.raises(UsageError, match="are not taken"):
+        config.load(file("\n".join([*lines, "quantization: *j"])))

@@ -80,3 +80,14 @@ def test_a_directory_in_the_lists_place_is_an_error_and_no_crash(tmp_path):
     (tmp_path / "list.txt").mkdir()
     with pytest.raises(DataError, match=r"list\.txt"):
         labels.read(tmp_path, tmp_path / "list.txt")
+
+
+def test_a_name_with_a_zero_byte_which_no_file_can_have_is_a_bad_line(read):
+    with pytest.raises(DataError) as failure:
+        read("a\0b.jpg 1\n")
+    assert "expected PATH CLASS" in str(failure.value)
+
+
+def test_a_name_longer_than_any_file_can_have_is_just_not_there(read):
+    ((path, label),) = read("x" * 5000 + " / a.jpg 1\n")
+    assert label == 1 and path.endswith("x/a.jpg")

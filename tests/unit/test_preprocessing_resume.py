@@ -195,6 +195,22 @@ def test_hostile_journal_lines_are_not_believed(half, files, ends, decoded):
     assert files.output.read_bytes() == files.expected(ends)
 
 
+@pytest.mark.parametrize(
+    "line",
+    [
+        "synced x", "synced", "synced ", "synced 99999999999999999999", "synced -5", "-1 0123456789abcdef 1",
+        "0 0123456789abcdef " + ",".join(["-1"] * 16), "0 0123456789abcdef " + ",".join(["9" * 10] * 16),
+        "0 " + "f" * 40 + " 1",
+        "0 0123456789abcdef " + "9" * 5000, "\0" * 100,
+    ],
+)  # fmt: skip
+def test_a_journal_line_that_nobody_wrote_ends_what_is_believed(half, files, ends, decoded, line):
+    with open(files.journal, "a") as journal:
+        journal.write(f"{line}\nsynced 1\n")
+    assert ends(preprocess.main, *files.flags, "--workers=1", f"--output-file={files.output}").code == 0
+    assert files.output.read_bytes() == files.expected(ends)
+
+
 def test_a_run_that_was_killed_before_the_file_had_its_name_decodes_nothing_again(files, ends, decoded, monkeypatch):
     def killed(self, output):
         raise KeyboardInterrupt

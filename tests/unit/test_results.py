@@ -167,3 +167,30 @@ def test_reasons_are_of_failures_and_warnings_of_warnings():
     assert results.reasons(checks) == ["b: y"]
     assert fixture.make_results(validity=checks).warnings == ["c: z"]
     assert [c.word for c in checks] == ["ok", "INVALID", "warning"]
+
+
+def put(content: dict, path: str, value) -> None:
+    *parents, last = path.split(".")
+    for name in parents:
+        content = content[int(name) if name.isdigit() else name]
+    content[last] = value
+
+
+@pytest.mark.parametrize(
+    ("path", "value"),
+    [
+        ("runs.0.repetitions", []), ("runs.0.repetitions", [0.0, 1.0]), ("runs.0.images_per_second", -1.0),
+        ("runs.0.threads", 0), ("runs.0.batch_size", 0), ("runs.0.init_ms", 1e300), ("runs.0.init_ms", float("nan")),
+        ("runs.0.latency_percentiles_ms", [1.0]), ("comparisons.0.speedup", 0.0), ("comparisons.0.speedup_max", 1e30),
+        ("environment.memory_bytes", 10**30), ("runs.0.latency_ms.p50", float("inf")),
+    ],
+)  # fmt: skip
+def test_numbers_that_nobody_measured_are_refused(file, path, value):
+    with pytest.raises(DataError):
+        results.load(file(lambda content: put(content, path, value)))
+
+
+@pytest.mark.parametrize("name", ["../../elsewhere", "/etc/x", "", ".hidden", "a/b", "a\nb"])
+def test_a_run_cannot_name_a_directory_elsewhere_for_its_report(file, name):
+    with pytest.raises(DataError, match="run_id"):
+        results.load(file(lambda content: put(content, "run_id", name)))

@@ -78,3 +78,21 @@ def test_an_interrupted_stage_may_say_where_it_stopped_before_the_task_ends(tmp_
     os.killpg(task.pid, signal.SIGINT)
     rest, _ = task.communicate(timeout=20)
     assert (rest, task.returncode) == ("last words\n", 130)
+
+
+@pytest.mark.parametrize(
+    ("code", "name"), [(-11, "SIGSEGV"), (-6, "SIGABRT"), (-9, "SIGKILL"), (139, "SIGSEGV"), (137, "SIGKILL")]
+)
+def test_a_stage_that_a_signal_ended_is_one_line_and_exit_code_6(monkeypatch, code, name):
+    monkeypatch.setattr(local, "run", lambda stage, argv: code)
+    with pytest.raises(Exit) as end:
+        runner.run("convert", [])
+    assert end.value.code == 6 and end.value.message.startswith(f"error: convert was ended by {name}")
+
+
+@pytest.mark.parametrize(("code", "expected"), [(-15, 143), (143, 143), (-2, 130), (130, 130), (-1, 129), (129, 129)])
+def test_a_stage_that_was_asked_to_end_ends_with_the_shells_code_and_no_further_word(monkeypatch, code, expected):
+    monkeypatch.setattr(local, "run", lambda stage, argv: code)
+    with pytest.raises(Exit) as end:
+        runner.run("convert", [])
+    assert (end.value.code, end.value.message) == (expected, None)

@@ -230,8 +230,7 @@ PARTS = [
 
 
 def describe(data_dir, subsets) -> None:
-    content = {"schema": artifacts.SCHEMA, "stage": "dataset", "subsets": subsets}
-    (data_dir / "manifest.json").write_text(json.dumps(content))
+    artifacts.write_manifest(data_dir / "manifest.json", "dataset", {}, {}, {}, subsets=subsets)
 
 
 def whole(data_dir, count):

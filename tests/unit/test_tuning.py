@@ -96,7 +96,10 @@ def test_a_setting_that_is_gone_is_an_error_and_no_new_file(host, refused):
     assert not (kernel.ROOT / GOVERNORS[1]).exists() and tuning.STATE.exists()
 
 
-@pytest.mark.parametrize("text", ["", "{", "[]", "{}", '{"boot": "first", "before": 3}'])
+ELSEWHERE = [json.dumps({"boot": "first", "before": {p: "1"}}) for p in ("etc/x", "../etc/x", "sys/../etc/x", "")]
+
+
+@pytest.mark.parametrize("text", ["", "{", "[]", "{}", '{"boot": "first", "before": 3}', *ELSEWHERE])
 def test_a_damaged_record_is_refused_and_kept(host, refused, text):
     tuning.STATE.write_text(text)
     refused(doctor.main, 3, ["state.json is damaged", "by hand"], "--restore")

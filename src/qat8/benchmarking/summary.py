@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import itertools
+import json
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
+from pydantic import TypeAdapter, ValidationError
 
 from qat8 import processes
 from qat8.benchmarking import gate
 from qat8.benchmarking.measure import Measured
 from qat8.benchmarking.plan import BF16, Cell, Plan
+from qat8.errors import DataError
 from qat8.results import AccuracyGate, Comparison, Latency, Run, SubsetAccuracy, TesterRun
 from qat8.statistics import bootstrap_interval, median, paired_ratios, percentiles, wilson_interval
 
@@ -24,6 +28,23 @@ class Subset:
     count: int
     labels: str
     used_in_training: bool
+
+
+def subsets(found: object, images: int, data: Path) -> list[Subset]:
+    """What a data file's manifest says of its rows.
+
+    Raises:
+        DataError: not that, or rows that the file does not have.
+    """
+    try:
+        known = TypeAdapter(list[Subset]).validate_json(json.dumps(found), strict=True)
+    except ValidationError as e:
+        raise DataError(f"{data}: its manifest's subsets: {e.errors()[0]['msg']}", next_step="inv preprocess") from e
+    for subset in known:
+        if subset.start < 0 or subset.count < 1 or subset.start + subset.count > images:
+            raise DataError(f"{data}: its manifest speaks of images {subset.start} to {subset.start + subset.count}",
+                            f"at most {images}", "inv preprocess")  # fmt: skip
+    return known
 
 
 def runs(plan: Plan, measured: Measured) -> list[Run]:

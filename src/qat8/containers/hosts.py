@@ -43,11 +43,11 @@ def select(names: str, path: Path) -> dict[str, Host]:
 def _read(path: Path) -> dict[str, Host]:
     try:
         return TypeAdapter(dict[str, Host]).validate_python(tomllib.loads(path.read_text()))
-    except (OSError, tomllib.TOMLDecodeError) as e:
-        raise DataError(f"{path}: {e}", "a table for each host") from e
     except ValidationError as e:
         first = e.errors()[0]
         raise DataError(f"{path}: {'.'.join(map(str, first['loc']))}: {first['msg']}") from e
+    except (OSError, ValueError, RecursionError) as e:  # not TOML, not UTF-8, a number of thousands of digits
+        raise DataError(f"{path}: {e}", "a table for each host") from e
 
 
 def _context(name: str, path: Path, known: dict[str, Host]) -> Host:

@@ -108,11 +108,11 @@ def load(path: Path = FILE) -> Images:
         return Images.model_validate(tomllib.loads(path.read_text()))
     except OSError as e:
         raise DataError(f"{path}: {e.strerror}", "the pins of the images") from e
-    except tomllib.TOMLDecodeError as e:
-        raise DataError(f"{path}: {e}", "TOML") from e
     except ValidationError as e:
         first = e.errors()[0]
         raise DataError(f"{path}: {'.'.join(map(str, first['loc']))}: {first['msg']}") from e
+    except (ValueError, RecursionError) as e:  # not TOML, not UTF-8, a number of thousands of digits
+        raise DataError(f"{path}: {e}", "TOML") from e
 
 
 def default_tag() -> str:

@@ -28,7 +28,7 @@ from pathlib import Path
 
 import numpy as np
 
-from qat8 import paddle_error
+from qat8 import paddle_error, trial
 from qat8.console import native_stderr_kept_back
 from qat8.engine import paddle
 from qat8.errors import ModelError, UsageError
@@ -58,12 +58,18 @@ class Loaded:
         return Counter(op.type for op in self.program.global_block().ops)
 
 
-def load(prefix: str) -> Loaded:
+def load(prefix: str, ours: bool = False) -> Loaded:
     """Load PREFIX.pdmodel and PREFIX.pdiparams.
+
+    Args:
+        ours: this process wrote them just now, so that they need not be tried (`trial`).
 
     Raises:
         ModelError: they are not what Paddle saves.
     """
+    if not ours:
+        files = Path(f"{prefix}.pdmodel"), Path(f"{prefix}.pdiparams")
+        trial.require_sound(files[0].parent, files, lambda: load(prefix, ours=True))
     if not Path(f"{prefix}.pdmodel").stat().st_size:  # Paddle takes it for a program without blocks and crashes
         raise ModelError(f"{prefix}.pdmodel is empty", "a saved program", "save the model again")
     paddle.enable_static()
@@ -71,7 +77,9 @@ def load(prefix: str) -> Loaded:
     try:
         with paddle.static.scope_guard(scope):
             program, feeds, fetches = paddle.static.load_inference_model(prefix, executor)
-    except (RuntimeError, ValueError, OSError, TypeError) as e:
+    except MemoryError:
+        raise
+    except Exception as e:  # what a damaged program can make of Paddle's Python is anything
         raise ModelError(f"{prefix}.pdmodel: Paddle cannot load it ({paddle_error.brief(str(e))})") from e
     return Loaded(program, scope, executor, list(feeds), [v.name for v in fetches])
 

@@ -67,10 +67,11 @@ class Judge:
         self.fp32 = self._score(self._wanted)
 
     def score(self, model: Path) -> Score:
-        return self._score(self._log_probabilities(model))
+        """Of a model that this process has just written."""
+        return self._score(self._log_probabilities(model, ours=True))
 
-    def _log_probabilities(self, model: Path) -> np.ndarray:
-        run = predictor(model, self._threads)
+    def _log_probabilities(self, model: Path, ours: bool = False) -> np.ndarray:
+        run = predictor(model, self._threads, ours=ours)
         with datafile.Reader(self._data) as reader:
             logits = np.concatenate([run(x) for x, _ in reader.batches(BATCH)])
         return log_softmax(logits.astype(np.float64), axis=1)

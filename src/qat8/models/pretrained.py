@@ -29,10 +29,13 @@ def read(path: Path) -> dict[str, np.ndarray]:
         raise ModelError(f"{path}: no such file", "pretrained weights, weights.npz or *.pdparams")
     try:
         if zipfile.is_zipfile(path):
+            with zipfile.ZipFile(path) as archive:
+                pickles.require_room(archive)
             with np.load(path, allow_pickle=False) as arrays:
-                return {name: arrays[name] for name in arrays.files}
-        content = pickles.read_pdparams(path)
-    except ModelError:
+                content = {name: arrays[name] for name in arrays.files}
+        else:
+            content = pickles.read_pdparams(path)
+    except (ModelError, MemoryError):
         raise
     except Exception as e:  # damage in a pickle can raise anything
         raise ModelError(f"{path}: not weights ({e})", "weights.npz or *.pdparams with arrays only") from e

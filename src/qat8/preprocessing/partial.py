@@ -16,6 +16,7 @@ import ctypes
 import errno
 import json
 import os
+import re
 import time
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
@@ -27,6 +28,7 @@ from qat8.checksum import crc32
 from qat8.preprocessing.listing import CHUNK, Chunk
 from qat8.preprocessing.work import Done, write_at
 
+_LINE = re.compile(rb"(\d{1,18}) ([0-9a-f]{16}) (\d{1,10}(?:,\d{1,10})*)\n")
 SYNC_SECONDS = 10.0
 _LIBC = ctypes.CDLL(None, use_errno=True)
 LABELS_AT_ONCE = 65536
@@ -154,8 +156,8 @@ class Partial:
         synced = whole = 0
         with open(self._journal_path, "rb") as f:
             for line in f:  # the last `synced` line first
-                if line.startswith(b"synced ") and line.endswith(b"\n"):
-                    synced = int(line.split()[1])
+                if match := re.fullmatch(rb"synced (\d{1,18})\n", line):
+                    synced = int(match[1])
         with open(self._journal_path, "rb") as f:
             for n, line in enumerate(f):
                 done = _parse(line) if n else None
@@ -173,7 +175,7 @@ class Partial:
 
     def _fits(self, done: Done) -> bool:
         first = done.index * CHUNK
-        return first < self.header.count and done.images == min(CHUNK, self.header.count - first)
+        return 0 <= first < self.header.count and done.images == min(CHUNK, self.header.count - first)
 
     def _crcs_hold(self, done: Done) -> bool:
         size = self.header.image_bytes
@@ -217,13 +219,12 @@ def _number(digest: str) -> np.uint64:
 
 
 def _parse(line: bytes) -> Done | None:
-    try:
-        index, digest, crcs = line.decode("ascii").split(" ")
-        numbers = [int(crc) for crc in crcs.split(",")]
-        int(digest, 16)
-        return Done(int(index), digest, len(numbers), numbers) if line.endswith(b"\n") else None
-    except ValueError:
+    match = _LINE.fullmatch(line)
+    if not match:
         return None
+    index, digest, crcs = match.groups()
+    numbers = [int(crc) for crc in crcs.split(b",")]
+    return Done(int(index), digest.decode(), len(numbers), numbers) if max(numbers) < 1 << 32 else None
 
 
 def _blocks(labels):

@@ -53,7 +53,7 @@ def left(steps_: list[Step], model: Path) -> list[Left]:
     """Every operator of a saved INT8 program that is not INT8, with the reason and its share of the measured time."""
     program, _ = artifacts.model_files(model)
     manifest = artifacts.read_manifest(model) or {}
-    asked = passes.op_set(manifest.get("config", {}).get("quantized_ops", "conv2d,pool2d"))
+    asked = passes.op_set(str(manifest.get("config", {}).get("quantized_ops", "conv2d,pool2d")))
     chosen = manifest.get("left_in_fp32", [])
     times = {number: step for step in steps_ for number in (int(name.split()[0]) for name in step.saved)}
     found = []

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import numpy as np
 
-from qat8 import artifacts, cli, datafile
+from qat8 import artifacts, cli, datafile, trial
 from qat8.engine import paddle
 from qat8.errors import MachineError
 
@@ -47,12 +47,18 @@ def main(argv: list[str]) -> None:
     args = parser.parse_args(argv)
     images = batch(args.data_file, args.batch_size)
     sys.path.insert(0, str(artifacts.REPOSITORY / "tester"))
-    from paddle_predictor import Predictor
+    from paddle_predictor import Predictor, model_files
 
     if args.trace:  # the tester switches that log off; here it is what the process is for
         paddle.inference.Config.disable_glog_info = lambda _: None
     height, width = images.shape[2:]
-    predictor = Predictor(args.model, height, width, args.num_threads, accuracy=False, online=False, bf16=args.bf16)
+
+    def load() -> Predictor:
+        return Predictor(args.model, height, width, args.num_threads, accuracy=False, online=False, bf16=args.bf16)
+
+    files = tuple(file for file in model_files(Path(args.model)) if file)
+    trial.require_sound(Path(args.model), files, lambda: load().run(images[:1], np.zeros(1, np.int64)))
+    predictor = load()
     _run(predictor, images, args)
 
 

@@ -190,7 +190,7 @@ def _read_data(plan: planning.Plan):
             peers.require_made_from(name, peer, directories["fp32"])
     manifest = inputs.manifest_of(plan.data_of(first))
     whole = {"name": "all", "start": 0, "count": len(labels), "labels": "in the file", "used_in_training": False}
-    return [summary.Subset(**s) for s in manifest.get("subsets", [whole])], labels
+    return summary.subsets(manifest.get("subsets", [whole]), len(labels), plan.data_of(first)), labels
 
 
 def _labels(path: Path) -> np.ndarray:

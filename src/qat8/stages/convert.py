@@ -12,7 +12,7 @@ from pathlib import Path
 
 import numpy as np
 
-from qat8 import artifacts, cli, datafile, fitting, instructions
+from qat8 import artifacts, cli, datafile, fitting, instructions, trial
 from qat8.console import say, step
 from qat8.errors import UsageError, VerificationError
 from qat8.models import registry
@@ -92,7 +92,7 @@ def build(
         ModelError: `source` is no QAT model.
         VerificationError: nothing was quantized, the outputs differ too often, or no choice of layers meets `limit`.
     """
-    program_file, _ = artifacts.model_files(source)
+    program_file, parameters = artifacts.model_files(source)
     for line in instructions.shortcomings():
         say(f"warning: {line}")
     config = {"quantized_ops": ops, "converter": CONVERTER, "min_agreement": min_agreement if check else None}
@@ -112,8 +112,9 @@ def build(
             say(f"INT8 model is up to date: {artifacts.shown(target)}")
             return
         with artifacts.atomic_directory(target) as directory:
+            _require_convertible(source, (program_file, parameters), ops)
             left_out, accuracy = _select(program_file, ops, check, limit, reduced) if limit else (frozenset(), None)
-            with step("converting to INT8"):
+            with step("converting to INT8"), trial.blamed_on(source, (program_file, parameters)):
                 found = _convert(program_file, ops, directory, left_out, limit and limit.fp32, reduced)
             for line in found.lines():
                 say(f"  {line}")
@@ -165,6 +166,14 @@ def _select(program_file: Path, ops: str, data: Path, limit: Limit, reduced: boo
     return left, drops
 
 
+def _require_convertible(source: Path, files: tuple[Path, Path], ops: str) -> None:
+    """Before anything is made of a model that nobody vouches for: what the passes die of is found in a child."""
+    from qat8.int8 import passes
+
+    asked = passes.op_set(ops)
+    trial.require_sound(source, files, lambda: passes.convert(passes.load(str(files[0].with_suffix("")), True), asked))
+
+
 def _convert(program_file: Path, ops: str, directory: Path, left_out: frozenset[str], fp32: Path | None, reduced: bool):
     from qat8.int8 import compact, inspection, passes
     from qat8.saving import save_model
@@ -179,7 +188,7 @@ def _convert(program_file: Path, ops: str, directory: Path, left_out: frozenset[
     compact.compact(program, loaded.scope)
     save_model(program, loaded.feeds, loaded.fetches, loaded.executor, loaded.scope, directory)
     # Read back: what counts is what is in the file.
-    saved = passes.load(str(directory / "model"))
+    saved = passes.load(str(directory / "model"), ours=True)
     return inspection.inspect(before, saved.program, asked, left_out)
 
 
@@ -206,7 +215,7 @@ def _agreement(qat: Path, int8: Path, data: Path, least: float) -> float:
     fitting.require(qat, data)
     threads = len(os.sched_getaffinity(0))
     with datafile.Reader(data) as reader, step("comparing INT8 with the QAT model"):
-        reference, candidate = predictor(qat, threads, native=True), predictor(int8, threads)
+        reference, candidate = predictor(qat, threads, native=True), predictor(int8, threads, ours=True)
         pairs = [(reference(x).argmax(1), candidate(x).argmax(1)) for x, _ in reader.batches(20)]
     same = np.concatenate([a == b for a, b in pairs]).tolist()
     share = sum(same) / len(same)

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections import Counter
 from pathlib import Path
 
-from qat8 import artifacts, cli, instructions
+from qat8 import artifacts, cli, instructions, trial
 from qat8.console import say, step
 from qat8.errors import UsageError
 from qat8.export import DIRECTORY, engine_file
@@ -66,7 +66,9 @@ def _export(source: Path, precision: str, directory: Path) -> int:
     from qat8.export import file, program
 
     path = directory / f"{precision}.qat8"
-    with step(f"exporting {artifacts.shown(source)}"):
+    files = artifacts.model_files(source)
+    with step(f"exporting {artifacts.shown(source)}"), trial.blamed_on(source, files):
+        trial.require_sound(source, files, lambda: program.export(source, precision))
         plan = program.export(source, precision)
         size = file.write(path, plan)
     saved = sum(p.stat().st_size for p in artifacts.model_files(source))

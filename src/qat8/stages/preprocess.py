@@ -7,6 +7,7 @@ run that was ended in any way go on.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shutil
 from collections.abc import Callable, Iterator
@@ -211,9 +212,11 @@ def _subsets(request: Request, found: listing.Survey) -> list[dict]:
         source = artifacts.read_manifest(request.data_dir)
     except DataError:  # a manifest.json of the user's own, not one of ours
         source = None
-    known = (source or {}).get("subsets", {}).get(request.label_list.name)
-    if known and not found.missing and sum(s["count"] for s in known) == found.count:
-        return known
+    listed = (source or {}).get("subsets") or {}
+    known = listed.get(request.label_list.name) if isinstance(listed, dict) else None
+    with contextlib.suppress(TypeError, KeyError):  # a manifest of the user's own that looks like ours
+        if known and not found.missing and sum(s["count"] for s in known) == found.count:
+            return known
     labels = str(request.label_list)
     return [{"name": "all", "start": 0, "count": found.count, "labels": labels, "used_in_training": False}]
 

@@ -6,6 +6,7 @@ import argparse
 import time
 from pathlib import Path
 
+from pydantic import ValidationError
 from rich.console import Console
 
 from qat8 import artifacts, cli, results
@@ -75,8 +76,17 @@ def profiles_of(measured: results.Results) -> list[Profile]:
     for path in sorted(PROFILES_DIR.glob("*/profile.json")):
         manifest = artifacts.read_manifest(path.parent) or {}
         if manifest.get("inputs", {}).get("model") in sums:
-            found.append(Profile.model_validate_json(path.read_bytes()))
+            found.append(_profile(path))
     return found
+
+
+def _profile(path: Path) -> Profile:
+    try:
+        return Profile.model_validate_json(path.read_bytes())
+    except ValidationError as e:
+        first = e.errors()[0]
+        where = ".".join(map(str, first["loc"])) or "the file"
+        raise DataError(f"{path}: {where}: {first['msg']}", "a profile", "inv profile, or remove it") from e
 
 
 def _parser() -> cli.Parser:

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import zipfile
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -72,12 +71,29 @@ class Checkpoints:
                 if position.fingerprint != fingerprint or not known:
                     say(f"{path.name} is of another configuration, data or weights: starting anew")
                     return None
-                return position, {name: arrays[name] for name in self._session.persistables}
+                state = {name: arrays[name] for name in self._session.persistables}
+                self._require_fit(position, state)
+                return position, state
         except FileNotFoundError:
             return None
-        except (OSError, EOFError, ValueError, KeyError, TypeError, zipfile.BadZipFile) as e:
+        except MemoryError:
+            raise
+        except Exception as e:  # damage in a zip file can raise anything
             say(f"{path.name} is not readable ({e}): starting anew")
             return None
+
+    def _require_fit(self, position: Position, state: dict[str, np.ndarray]) -> None:
+        """
+        Raises:
+            ValueError: numbers of another kind or shape than the training has, or a position that there is not.
+        """
+        for name, value in state.items():
+            if value.dtype.kind not in "fiub" or value.shape != self._session.get(name).shape:
+                raise ValueError(f"{name} is {value.dtype}{list(value.shape)}")
+        kinds = {"phase": str, "updates": int, "best_divergence": float | int, "best_at": str, "history": list}
+        plain = all(isinstance(getattr(position, name), kind) for name, kind in kinds.items())
+        if not plain or position.phase not in PHASES or position.updates < 0:
+            raise ValueError("no position of a training")
 
     def _load(self, found: tuple[Position, dict[str, np.ndarray]] | None) -> Position | None:
         if not found:

@@ -34,10 +34,11 @@ def read(path: Path) -> Source:
     path = Path(path)
     if not path.exists():
         raise ModelError(f"{path}: no such file", f"pretrained weights: {KNOWN}")
-    kind = _format(path)
+    kind = "weights"
     try:
+        kind = _format(path)
         return _READERS[kind](path)
-    except QatError:
+    except (QatError, MemoryError):
         raise
     except Exception as e:  # damage in these formats can raise anything
         raise ModelError(f"{path}: not readable as {kind} ({e})", KNOWN) from e

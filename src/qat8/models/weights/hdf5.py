@@ -13,6 +13,8 @@ from pathlib import Path
 import h5py
 import numpy as np
 
+from qat8.models.weights.pickles import MOST_BYTES
+
 _NORM = ("gamma", "beta", "moving_mean", "moving_variance")
 _OLD = {"W": "kernel", "b": "bias", "running_mean": "moving_mean", "running_std": "moving_variance"}
 
@@ -20,17 +22,31 @@ _OLD = {"W": "kernel", "b": "bias", "running_mean": "moving_mean", "running_std"
 def read(path: Path) -> tuple[dict[str, np.ndarray], int]:
     """(LAYER/KIND -> array, number of the optimizer's arrays, which are left out)."""
     with h5py.File(path, "r") as file:
+        for name in ("model_weights", "optimizer_weights", "optimizer"):
+            if isinstance(file.get(name, getlink=True), h5py.ExternalLink):
+                raise ValueError(f"{name} lies in another file")
         left_out = _count(file.get("optimizer_weights")) + _count(file.get("optimizer"))
         root = file.get("model_weights", file)
         arrays: dict[str, np.ndarray] = {}
+        size: list[int] = []
 
         def visit(name: str, item) -> None:
             outside = name.startswith(("optimizer_weights/", "optimizer/"))
             if isinstance(item, h5py.Dataset) and item.dtype.kind == "f" and not outside:
+                _require_here(name, item)
+                size.append(item.nbytes)
+                if sum(size) > MOST_BYTES:  # compressed, and what was never written takes no room in the file
+                    raise ValueError(f"over {MOST_BYTES:,} bytes of arrays")
                 arrays[name] = item[()]
 
         root.visititems(visit)
     return _named(arrays), left_out
+
+
+def _require_here(name: str, item: h5py.Dataset) -> None:
+    """HDF5 can say that an array lies in another file, whichever that is."""
+    if item.external or item.is_virtual:
+        raise ValueError(f"{name} lies in another file")
 
 
 def _count(group) -> int:

@@ -1,6 +1,7 @@
 """Pickled weights without running what is in them: Paddle's `.pdparams`, and PyTorch's `.pth` in both of its forms.
 
-A pickle can run code while it is read, so only constructors of arrays are let in; everything else is refused by name.
+A pickle can run code while it is read, so only constructors of arrays are let in, and those are ours (`arrays`);
+everything else is refused by name.
 
 `.pdparams` is one pickle of a mapping of names to NumPy arrays. `.pth` since PyTorch 1.6 is a zip file: NAME/data.pkl,
 whose tensors refer to their storages by key, and NAME/data/KEY, the storages' bytes. Before, it was a row of pickles
@@ -9,36 +10,48 @@ whose tensors refer to their storages by key, and NAME/data/KEY, the storages' b
 
 from __future__ import annotations
 
+import io
+import math
 import pickle
+import reprlib
 import struct
 import zipfile
 from collections import OrderedDict
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 from typing import BinaryIO
 
 import numpy as np
 
 from qat8.errors import ModelError
+from qat8.models.weights import arrays
 
-_NUMPY = {
-    ("numpy.core.multiarray", "_reconstruct"), ("numpy.core.multiarray", "scalar"),
-    ("numpy._core.multiarray", "_reconstruct"), ("numpy._core.multiarray", "scalar"),
-    ("numpy", "ndarray"), ("numpy", "dtype"), ("collections", "OrderedDict"), ("_codecs", "encode"),
-}  # fmt: skip
+MOST_BYTES = 8 << 30  # of all arrays of a file when unpacked: VGG19's take 0.6 GB
 _STORAGES = {"FloatStorage": "<f4", "DoubleStorage": "<f8", "HalfStorage": "<f2", "LongStorage": "<i8",
              "IntStorage": "<i4", "ShortStorage": "<i2", "CharStorage": "i1", "ByteStorage": "u1", "BoolStorage": "?",
              "BFloat16Storage": "<u2"}  # fmt: skip
 _LEGACY_MAGIC = 0x1950A86A20F9469CFC6C
 
 
-class ArraysOnly(pickle.Unpickler):
-    """An unpickler of NumPy arrays in mappings, and of nothing else."""
+class _Unpickler(pickle.Unpickler):
+    """Lets in what `allowed` names, and what it gives for the name is ours."""
+
+    allowed: Mapping[tuple[str, str], object] = {}
 
     def find_class(self, module: str, name: str):
-        if (module, name) not in _NUMPY:
-            raise pickle.UnpicklingError(f"it wants to run {module}.{name}")
-        return super().find_class(module.replace("numpy._core", "numpy.core"), name)
+        try:
+            found = self.allowed[module, name]
+            return arrays.Constructor(found) if callable(found) else found
+        except KeyError:
+            raise pickle.UnpicklingError(f"it wants to run {module}.{name}") from None
+
+
+class ArraysOnly(_Unpickler):
+    """An unpickler of NumPy arrays in mappings, and of nothing else; see `arrays`."""
+
+    allowed = arrays.ALLOWED
 
 
 @dataclass(frozen=True)
@@ -58,9 +71,13 @@ class _Tensor:
     strides: tuple[int, ...]
 
     def array(self, content: bytes) -> np.ndarray:
+        if self.storage.dtype not in _STORAGES.values():
+            raise ValueError("a storage of no numbers")
         elements = np.frombuffer(content, np.dtype(self.storage.dtype))
         if not all(isinstance(n, int) and n >= 0 for n in (self.offset, *self.shape, *self.strides)):
             raise ValueError("a tensor with negative sizes")
+        if math.prod(self.shape) > len(elements):  # a stride of 0 would make much of little
+            raise ValueError("a tensor that is larger than its storage")
         last = self.offset + sum((n - 1) * s for n, s in zip(self.shape, self.strides, strict=True))
         if 0 not in self.shape and last >= len(elements):
             raise ValueError("a tensor that reaches beyond its storage")
@@ -78,38 +95,43 @@ def _rebuild_tensor(storage, offset, shape, strides, *_) -> _Tensor:
     return _Tensor(storage, offset, tuple(shape), tuple(strides))
 
 
-class _TorchOnly(pickle.Unpickler):
+class _TorchOnly(_Unpickler):
     """An unpickler of PyTorch's tensors in mappings, and of nothing else."""
 
-    _ALLOWED = {  # noqa: RUF012
+    allowed = MappingProxyType({
         ("torch._utils", "_rebuild_tensor_v2"): _rebuild_tensor,
         ("torch._utils", "_rebuild_tensor"): _rebuild_tensor,
         ("torch._utils", "_rebuild_parameter"): lambda tensor, *_: tensor,
         ("collections", "OrderedDict"): OrderedDict,
         **{("torch", name): dtype for name, dtype in _STORAGES.items()},
-    }
-
-    def find_class(self, module: str, name: str):
-        try:
-            return self._ALLOWED[module, name]
-        except KeyError:
-            raise pickle.UnpicklingError(f"it wants to run {module}.{name}") from None
+    })  # fmt: skip
 
     def persistent_load(self, reference):
         kind, dtype, key, _, count, *view = reference
         if kind != "storage" or dtype not in _STORAGES.values() or any(view):
-            raise pickle.UnpicklingError(f"a reference that is no storage: {reference!r:.60}")
+            raise pickle.UnpicklingError(f"a reference that is no storage: {reprlib.repr(reference):.60}")
         return _Storage(dtype, str(key), count)
+
+
+def require_room(archive: zipfile.ZipFile) -> None:
+    """
+    Raises:
+        ValueError: unpacked, it would be larger than any weights: a few kilobytes can hold terabytes of zeros.
+    """
+    size = sum(member.file_size for member in archive.infolist())
+    if size > MOST_BYTES:
+        raise ValueError(f"{size:,} bytes when unpacked, over the limit of {MOST_BYTES:,}")
 
 
 def read_pdparams(path: Path) -> dict[str, np.ndarray]:
     """The arrays of a `.pdparams`, by name."""
     with open(path, "rb") as f:
+        arrays.require_modest(f)
         content = ArraysOnly(f, encoding="latin1").load()
     if not isinstance(content, dict):
         raise ModelError(f"{path}: holds a {type(content).__name__}", "a mapping of names to arrays")
     content.pop("StructuredToParameterName@@", None)
-    return content
+    return {name: arrays.value(item) for name, item in content.items()}
 
 
 def read_pth(path: Path) -> dict[str, np.ndarray]:
@@ -143,13 +165,16 @@ def _from_zip(archive: zipfile.ZipFile):
     root = pickled.removesuffix("data.pkl")
     if f"{root}byteorder" in archive.namelist() and archive.read(f"{root}byteorder") != b"little":
         raise ValueError("big-endian storages")
-    with archive.open(pickled) as f:
-        content = _TorchOnly(f, encoding="utf-8").load()
+    require_room(archive)
+    f = io.BytesIO(archive.read(pickled))
+    arrays.require_modest(f)
+    content = _TorchOnly(f, encoding="utf-8").load()
     data = f"{root}data/"
     return content, {n.removeprefix(data): archive.read(n) for n in archive.namelist() if n.startswith(data)}
 
 
 def _from_row(f: BinaryIO):
+    arrays.require_modest(f, 5)
     if _TorchOnly(f).load() != _LEGACY_MAGIC:
         raise ValueError("no file of torch.save")
     _TorchOnly(f).load()  # protocol
