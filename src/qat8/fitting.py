@@ -22,7 +22,7 @@ def require(model: Path, data: Path, name: str = "...") -> int:
         if wanted and given and not imaging.same_pixels(wanted, given):
             raise DataError(
                 f"{data} was preprocessed otherwise than {artifacts.shown(model)} was trained",
-                f"filter {wanted['filter']}, mean {wanted['mean']}, std {wanted['std']}",
+                ", ".join(f"{key} {wanted.get(key)}" for key in ("filter", "mean", "std")),
                 f"inv preprocess --model={name}",
             )
         return len(reader)
