@@ -6,7 +6,7 @@ MODEL ?= MobileNetV1
 TESTS ?= tests
 RUNS ?= 1000
 
-.PHONY: help setup demo test kill lint lock upgrade audit licences dataset weights preprocess train convert tester benchmark bench report doctor image shell clean clean-containers soak-containers
+.PHONY: help setup demo test fuzz kill lint lock upgrade audit licences dataset weights preprocess train convert tester benchmark bench report doctor image shell clean clean-containers soak-containers
 
 help: ## this list
 	@awk 'BEGIN {FS = ":.*## "} /^[a-z-]+:.*## / {printf "  make %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -19,6 +19,9 @@ demo: setup ## the main job on the embedded photographs and model, end to end
 
 test: setup ## all tests
 	@.venv/bin/python -m pytest $(TESTS)
+
+fuzz: setup ## hostile files by the thousand, the C++ readers under libFuzzer (needs clang-14): docs/reliability.md
+	@.venv/bin/python tests/fuzz/hostile.py $(FUZZ)
 
 kill: setup ## kill every stage hundreds of times, with full disks and wrong clocks: docs/reliability.md
 	@.venv/bin/python tests/faults/kill.py

@@ -18,7 +18,8 @@ def try_all(module: str, scratch) -> None:
         report = attempts.run(kind, range(kind.small), scratch / "scratch", scratch / "finds")
         assert report.finds == [], f"{kind.name}: {report.finds[:3]}; the files are in {scratch / 'finds'}"
         assert report.cases == kind.small
-        assert set(report.ends) - {0}, f"{kind.name}: nothing was refused, so nothing was tried"
+        if kind.codes:  # else what is damaged is not used, and the work starts anew
+            assert set(report.ends) - {0}, f"{kind.name}: nothing was refused, so nothing was tried"
 
 
 @pytest.mark.parametrize("module", ["texts", "images", "states", "weights"])
@@ -93,7 +94,7 @@ def raise_an_exception(path) -> Ending:
     ],
 )
 def test_what_no_file_may_do_is_a_find_and_the_file_is_kept(tmp_path, monkeypatch, attempt, find):
-    monkeypatch.setattr(attempts, "SECONDS", 0.2)
+    monkeypatch.setattr(attempts, "SECONDS", 1.0)
     report = attempts.run(kind_of(attempt), range(2), tmp_path / "scratch", tmp_path / "finds")
     assert [f["find"] for f in report.finds] == [find, find] and report.cases == 2
     assert (tmp_path / "finds/test-1/file").read_bytes() == random.Random("test 1").randbytes(4)

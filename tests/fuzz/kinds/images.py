@@ -78,7 +78,7 @@ def images() -> list[Kind]:
     return [
         Kind("image", one_of(_images()), _preprocess, (3,), 1000, 60, group="images"),
         Kind("label list", _label_list, _preprocess_list, (3,), 1000, 60, group="label lists"),
-        Kind("journal", _journal, _resume_preprocessing, (3,), 300, 20, group="journals of preprocessing"),
+        Kind("journal", _journal, _resume_preprocessing, (), 300, 20, group="journals of preprocessing"),
     ]
 
 
