@@ -12,12 +12,15 @@
 #include "crc32.h"
 #include "errors.h"
 #include "json_check.h"
+#include "normalise.h"
 
 namespace {
 
 constexpr char kMagic[] = "QAT8DATA";
 constexpr std::uint32_t kVersion = 1, kHeaderBytes = 4088, kFixedBytes = 88, kMaxSide = 4096;
 constexpr std::uint32_t kFloat32 = 1, kUint8 = 2;
+// More float32 pixels at a time than this do not stay in a core's own caches until they are used.
+constexpr std::size_t kCacheBytes = std::size_t{8} << 20;
 constexpr char kAgain[] = "preprocess the images again";
 
 template <typename T>
@@ -154,6 +157,8 @@ void DataFile::ReadLabels() {
 }
 
 void DataFile::MakeLevels(const std::array<float, 3>& mean, const std::array<float, 3>& std) {
+  mean_ = mean;
+  std_ = std;
   for (std::size_t c = 0; c < 3; ++c) {
     if (!std::isfinite(mean[c]) || !std::isfinite(std[c]) || std[c] <= 0) Fail("bad mean or std", "finite, std over 0");
     for (int u = 0; u < 256; ++u) {
@@ -179,6 +184,7 @@ void DataFile::WillRead(std::size_t start, std::size_t n) const {
 
 void DataFile::ReadImages(std::size_t start, std::size_t n, float* out) {
   const std::size_t plane = std::size_t{height_} * width_;
+  const bool past_caches = n * floats_per_image() * sizeof(float) > kCacheBytes;
   for (std::size_t i = start; i < start + n; ++i, out += 3 * plane) {
     const std::uint64_t offset = images_offset_ + i * image_bytes();
     if (!uint8_) {
@@ -189,8 +195,8 @@ void DataFile::ReadImages(std::size_t start, std::size_t n, float* out) {
     ReadAt(offset, image_bytes(), bytes_.data());
     CheckImage(i, bytes_.data());
     for (std::size_t c = 0; c < 3; ++c) {
-      const unsigned char* from = bytes_.data() + c * plane;
-      std::transform(from, from + plane, out + c * plane, [&](unsigned char u) { return levels_[c][u]; });
+      Normalise(bytes_.data() + c * plane, plane, mean_[c], std_[c], levels_[c], past_caches, out + c * plane);
     }
   }
+  if (uint8_) FinishStores();
 }

@@ -54,6 +54,7 @@ class DataFile {
   std::int64_t max_label_ = 0;
   std::vector<std::uint32_t> image_crcs_;
   std::vector<bool> checked_;
+  std::array<float, 3> mean_{}, std_{};
   std::array<std::array<float, 256>, 3> levels_{};  // normalised value of each uint8, per channel
   std::vector<unsigned char> bytes_;                // one uint8 image
 };

@@ -8,6 +8,7 @@
 
 #include "accuracy.h"
 #include "errors.h"
+#include "pixel_buffer.h"
 #include "process_info.h"
 
 namespace {
@@ -21,11 +22,14 @@ double MillisecondsSince(Clock::time_point start) {
 class Run {
  public:
   Run(const Flags& flags, DataFile* data, Predictor* predictor, Profiler* profiler)
-      : flags_(flags), data_(*data), predictor_(*predictor), profiler_(*profiler) {
-    size_ = std::min<std::size_t>(static_cast<std::size_t>(flags.batch_size), data_.count());
+      : flags_(flags),
+        data_(*data),
+        predictor_(*predictor),
+        profiler_(*profiler),
+        size_(std::min<std::size_t>(static_cast<std::size_t>(flags.batch_size), data->count())),
+        pixels_(size_ * data->floats_per_image()) {
     full_ = data_.count() / static_cast<std::size_t>(flags.batch_size);
     batches_ = (data_.count() + size_ - 1) / size_;
-    pixels_.resize(size_ * data_.floats_per_image());
     // A file smaller than the batch size has no full batch; then its partial batch is what is measured.
     timed_ = std::max<std::size_t>(full_, 1);
   }
@@ -157,8 +161,9 @@ class Run {
   DataFile& data_;
   Predictor& predictor_;
   Profiler& profiler_;
-  std::size_t size_, full_, batches_, timed_;
-  std::vector<float> pixels_;
+  std::size_t size_;
+  PixelBuffer pixels_;
+  std::size_t full_, batches_, timed_;
   double last_read_ms_ = 0;
   Output output_;
   Measurement result_;

@@ -67,7 +67,7 @@ class Output:
 
 
 class Predictor:
-    """`run` copies the input, runs, copies the output."""
+    """`run` lends the input to Paddle, as predictor.cc does, runs, copies the output."""
 
     def __init__(self, model: str, height: int, width: int, num_threads: int, accuracy: bool, online: bool,
                  bf16: bool = False) -> None:  # fmt: skip
@@ -98,6 +98,7 @@ class Predictor:
         self._predictor = paddle.inference.create_predictor(config)
         self._inputs, self._outputs = self._predictor.get_input_names(), self._predictor.get_output_names()
         self._check_inputs(description)
+        self._image, self._place = paddle.base.core.LoDTensor(), paddle.CPUPlace()
         self._handles = [self._predictor.get_input_handle(name) for name in self._inputs]
         self._results = [self._predictor.get_output_handle(name) for name in self._outputs]
 
@@ -127,8 +128,8 @@ class Predictor:
     def run(self, images: np.ndarray, labels: np.ndarray) -> Output:
         """Predict float32 [n, 3, H, W]; int64 [n] `labels` are used only with an accuracy layer."""
         with paddle_errors(f"{self._model}: cannot run the model"):
-            self._handles[0].reshape(images.shape)
-            self._handles[0].copy_from_cpu(images)
+            self._image.set(images, self._place, True)  # without a copy: 30 MB for 50 images, 3 % of what INT8 takes
+            self._handles[0].share_external_data(self._image)
             if self._accuracy:
                 self._handles[1].reshape((len(labels), 1))
                 self._handles[1].copy_from_cpu(labels.reshape(-1, 1))

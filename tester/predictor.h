@@ -28,7 +28,7 @@ class Predictor {
   Predictor(const Flags& flags, int height, int width);
   ~Predictor();
 
-  // Copies the input, runs, copies the output. `labels` are used only with an accuracy layer.
+  // Lends the input to the library (where that can, see predictor.cc), runs, copies the output. `labels` are used only with an accuracy layer.
   void Run(int images, const float* pixels, const std::int64_t* labels, Output* output);
 
  private:

@@ -5,12 +5,14 @@ import re
 import subprocess
 import sys
 import zlib
+from pathlib import Path
 
 import numpy as np
 import pytest
 
-from qat8.datafile import DTYPES, HEADER_BYTES, Header, Reader, encode_header
+from qat8.datafile import DTYPES, HEADER_BYTES, Header, Reader, Writer, encode_header
 
+TESTER = Path(__file__).resolve().parents[2] / "tester"
 SIDE, FULL, FEW = 224, 50_000, 500
 RAW_BYTES = 30_106_000_008
 PYTHON = """
@@ -82,6 +84,21 @@ def test_thirty_gigabytes_take_the_memory_of_three_hundred_megabytes(files, read
     assert set(many) == {f"{zlib.crc32(np.full(3 * SIDE * SIDE, value).tobytes()):08x}"}
 
 
+@pytest.mark.parametrize(("side", "batch"), [(SIDE, 1), (SIDE, 20), (25, 20), (3, 1)])
+def test_uint8_images_of_any_size_alone_and_in_batches_are_normalised_as_python_does(build, tmp_path, side, batch):
+    """20 of 224 x 224 are more than caches hold, and stored past them. 25 x 25 are no whole number of registers."""
+    random, file = np.random.default_rng(side), tmp_path / "uint8.bin"
+    mean, std = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+    writer = Writer(file, Header(20, side, side, DTYPES[2], 10, mean, std, {}))
+    for _ in range(20):
+        writer.append(random.integers(0, 256, (3, side, side), np.uint8), 0)
+    writer.close()
+    command = [str(build / "read_data"), str(file), "0", "20", str(batch)]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    with Reader(file) as reader:
+        assert done.stdout.split("\n")[:20] == [f"{zlib.crc32(reader.image(i)):08x}" for i in range(20)]
+
+
 @pytest.mark.parametrize("which", ["cpp", "python"])
 @pytest.mark.parametrize("kind", ["raw", "float32", "uint8"])
 def test_reading_is_reported_beside_the_latency(run, models, data, which, kind):
@@ -94,8 +111,28 @@ def test_reading_is_reported_beside_the_latency(run, models, data, which, kind):
     assert float(share) == pytest.approx(done.json.read_ms / sum(done.json.latencies_ms) * 100, abs=0.01)
 
 
+def test_python_lends_its_images_to_paddle_which_sees_what_is_in_them_at_each_run(models):
+    program = """
+import sys
+import numpy as np
+from paddle_predictor import Predictor
+predictor = Predictor(sys.argv[1], 32, 32, 1, False, False)
+images, labels = np.random.default_rng(0).normal(size=(6, 3, 32, 32)).astype(np.float32), np.zeros(6, np.int64)
+whole = predictor.run(images, labels).scores
+assert np.array_equal(predictor.run(images[:2], labels[:2]).scores, whole[:2])  # another batch size
+images[:] = images[::-1].copy()
+assert np.array_equal(predictor.run(images, labels).scores, whole[::-1]) and len({row.tobytes() for row in whole}) == 6
+assert np.array_equal(predictor.run(images[3:5], labels[3:5]).scores, whole[1:3][::-1])
+print("done")
+"""
+    path = os.pathsep.join(map(str, (TESTER, TESTER.parent / "src")))
+    command = [sys.executable, "-c", program, str(models / "plain")]
+    done = subprocess.run(command, capture_output=True, text=True, env={**os.environ, "PYTHONPATH": path})
+    assert done.stdout == "done\n", done.stderr
+
+
 def test_checksums_of_any_length_are_zlibs(build, data):
-    """The C++ reader folds 64 bytes at a time where the CPU can, and goes on with tables."""
+    """The C++ reader folds 256 or 64 bytes at a time where the CPU can, and goes on with tables."""
     random = data["float32"].with_name("random.bin")
     content = np.random.default_rng(3).bytes(8 + SIDE * SIDE * 12)
     random.write_bytes((1).to_bytes(8, "little") + content[8:] + bytes(8))
@@ -103,7 +140,7 @@ def test_checksums_of_any_length_are_zlibs(build, data):
     image, *heads = done.stdout.split("\n")[:-2]
     assert int(image, 16) == zlib.crc32(content[8:])
     whole = random.read_bytes()
-    assert [int(h, 16) for h in heads] == [zlib.crc32(whole[:n]) for n in range(201)]
+    assert [int(h, 16) for h in heads] == [zlib.crc32(whole[:n]) for n in range(601)]
 
 
 def test_a_batch_is_read_into_the_callers_array(data):
