@@ -128,7 +128,7 @@ class Predictor:
     def run(self, images: np.ndarray, labels: np.ndarray) -> Output:
         """Predict float32 [n, 3, H, W]; int64 [n] `labels` are used only with an accuracy layer."""
         with paddle_errors(f"{self._model}: cannot run the model"):
-            self._image.set(images, self._place, True)  # without a copy: 30 MB for 50 images, 3 % of what INT8 takes
+            self._image.set(images, self._place, True)  # without a copy of 30 MB for 50 images
             self._handles[0].share_external_data(self._image)
             if self._accuracy:
                 self._handles[1].reshape((len(labels), 1))
