@@ -6,7 +6,7 @@ MODEL ?= MobileNetV1
 TESTS ?= tests
 RUNS ?= 1000
 
-.PHONY: help setup demo test fuzz kill lint lock upgrade audit licences dataset weights preprocess train convert tester benchmark bench report doctor image shell clean clean-containers soak-containers
+.PHONY: help setup demo test fuzz kill signals soak lint lock upgrade audit licences dataset weights preprocess train convert tester benchmark bench report doctor image shell clean clean-containers soak-containers
 
 help: ## this list
 	@awk 'BEGIN {FS = ":.*## "} /^[a-z-]+:.*## / {printf "  make %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -25,6 +25,12 @@ fuzz: setup ## hostile files by the thousand, the C++ readers under libFuzzer (n
 
 kill: setup ## kill every stage hundreds of times, with full disks and wrong clocks: docs/reliability.md
 	@.venv/bin/python tests/faults/kill.py
+
+signals: setup ## end every stage by Ctrl-C and kill, hundreds of times: docs/reliability.md
+	@.venv/bin/python tests/faults/signalled.py
+
+soak: setup ## half an hour of INT8 in both testers: memory, files and threads must stay flat
+	@$(INV) soak --testers=cpp,engine
 
 lint: setup ## check style
 	@.venv/bin/ruff check . && .venv/bin/ruff format --check .

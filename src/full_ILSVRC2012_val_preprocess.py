@@ -2,7 +2,11 @@
 
 from functools import partial
 
-from qat8 import cli
+from qat8 import cli, signals
+
+if __name__ == "__main__":
+    signals.leave_at_once()  # if asked to, while the rest is imported
+
 from qat8.stages import dataset, preprocess
 
 if __name__ == "__main__":

@@ -15,6 +15,10 @@ import time
 from pathlib import Path
 
 try:
+    from qat8 import signals
+
+    if __name__ == "__main__":
+        signals.leave_at_once()  # if asked to, while the rest is imported
     import numpy as np
     from measurement import Measurement, Run
     from onednn_profile import Profiler

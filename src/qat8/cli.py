@@ -9,7 +9,8 @@ import sys
 import traceback
 from collections.abc import Callable
 
-from qat8.errors import INTERRUPTED, MachineError, QatError, UsageError
+from qat8 import signals
+from qat8.errors import MachineError, QatError, UsageError
 
 _TRUE, _FALSE = {"true", "1", "yes", "on"}, {"false", "0", "no", "off"}
 LONGEST = 2000  # characters of an error line
@@ -61,11 +62,12 @@ class Parser(argparse.ArgumentParser):
 def run(main: Callable[[list[str]], None], argv: list[str] | None = None) -> None:
     """Run a stage and leave with its exit code; a failure is one line on stderr, a bug of ours too."""
     try:
-        main(sys.argv[1:] if argv is None else argv)
+        with signals.handled():
+            main(sys.argv[1:] if argv is None else argv)
     except QatError as e:
         _fail(str(e), e.exit_code)
     except KeyboardInterrupt as e:
-        _fail(str(e) or "interrupted; run the same command again to go on", INTERRUPTED)
+        _fail(str(e) or "interrupted; run the same command again to go on", signals.received(e))
     except MemoryError:
         _fail("out of memory; next: a smaller batch or file, or a machine with more", MachineError.exit_code)
     except Exception as e:

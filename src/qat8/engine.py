@@ -16,6 +16,11 @@ os.environ.setdefault("TQDM_DISABLE", "1")  # paddleslim's bars, one for each pa
 # Of these packages for their own developers, and in the way of ours.
 warnings.filterwarnings("ignore", category=UserWarning, module=r"(paddle|paddleslim|_distutils_hack)(\.|$)")
 
-import paddle  # noqa: E402  (after what it reads at import)
+from qat8 import signals  # noqa: E402
+
+with signals.deferred():  # its modules swallow exceptions while they are imported
+    import paddle
+
+signals.renew()  # it has taken SIGTERM, for a page of C++ frames
 
 __all__ = ["paddle"]

@@ -15,6 +15,7 @@ import pytest
 
 from qat8.datafile import Reader
 from qat8.export import file
+from qat8.soak import watch
 from qat8.stages import export
 
 HERE = Path(__file__).parent
@@ -138,6 +139,25 @@ def test_images_of_another_size_are_refused(fails, exported, small_images):
 @pytest.mark.parametrize("flag", [{"micro_batch": 4}, {"own_kernels": "false"}])
 def test_the_engines_flags_are_refused_by_paddles_tester(fails, exported, data, flag):
     fails("cpp", 2, *(f"--{name}" for name in flag), infer_model=exported / "fp32", infer_data=data["float32"], **flag)
+
+
+# Batch sizes that change.
+
+
+def growth(command: list[str], capacity: str, seconds: float = 4.0) -> float:
+    """MiB of memory after the warm-up, with so many of oneDNN's primitives kept; "": as the tester has it."""
+    env = {"OMP_NUM_THREADS": "1"} | ({"ONEDNN_PRIMITIVE_CACHE_CAPACITY": capacity} if capacity else {})
+    (found,) = watch.watch({"tester": [*command, f"--duration={seconds}"]}, env, seconds, every=0.1)
+    return next(g.growth for g in found.growth if g.quantity == "anonymous") / 2**20
+
+
+def test_networks_of_other_batch_sizes_do_not_pile_up_and_primitives_are_never_evicted(commands, exported, data):
+    """oneDNN 3.2.1 loses memory with each primitive that it evicts. If the first line fails because a later one does
+    not, KeepPrimitives of sample_tester.cc can go."""
+    command = [*commands["engine"], f"--infer_model={exported / 'engine/int8.qat8'}", f"--infer_data={data['float32']}",
+               "--scenario=soak", "--vary_batch", "--batch_size=16", "--micro_batch=16"]  # fmt: skip
+    assert growth(command, "20") > 5
+    assert growth(command, "") < 1
 
 
 # Damaged and hostile files.

@@ -13,10 +13,16 @@ import os
 import sys
 from pathlib import Path
 
+from qat8 import signals
+
+if __name__ == "__main__":
+    signals.leave_at_once()  # as `python -m qat8.stages.NAME` does
+
 import numpy as np
 
 from qat8 import cli, ilsvrc2012, imaging
 from qat8.models import registry
+from qat8.training import launch
 
 SIDE, CLASSES = 8, 4
 
@@ -68,6 +74,7 @@ def random_weights(file: str) -> None:
 
 def main(name: str, argv: list[str]) -> None:
     registry.MODELS["Tiny"] = TINY
+    launch._command = lambda argv: [sys.executable, __file__, "train", *argv]  # the ranks must know it, too
     if name == "random-weights":
         return random_weights(*argv)
     if name == "ilsvrc2012":

@@ -123,10 +123,10 @@ def _ended(process: subprocess.Popen, mark: str, start: float) -> Ended:
         os.killpg(process.pid, signal.SIGKILL)
         out, err = process.communicate()
         code = None
-    return Ended(code, out, err, time.monotonic() - start, _survivors(mark))
+    return Ended(code, out, err, time.monotonic() - start, survivors(mark))
 
 
-def _survivors(mark: str, seconds: float = 20) -> list[str]:
+def survivors(mark: str, seconds: float = 20) -> list[str]:
     """Processes of a run that live on without it; they are ended."""
     deadline = time.monotonic() + seconds
     while (found := _marked(mark)) and time.monotonic() < deadline:

@@ -52,15 +52,16 @@ def test_the_local_runtime_gives_the_stages_own_exit_code(capfd):
     assert capfd.readouterr().err.startswith("error: ")
 
 
-def test_an_interrupted_stage_may_say_where_it_stopped_before_the_task_ends(tmp_path):
-    """Ctrl-C reaches task and stage; the task waits for the stage's own last words and takes its exit code."""
+@pytest.mark.parametrize("to_group", [True, False])
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+def test_an_interrupted_stage_may_say_where_it_stopped_before_the_task_ends(tmp_path, number, to_group):
+    """Ctrl-C reaches task and stage, `kill` the task alone; it waits for the stage and takes its exit code."""
     package = tmp_path / "qat8/stages"
     package.mkdir(parents=True)
-    words = (
-        "import signal, sys, time\ntry:\n    print('up', flush=True)\n    time.sleep(60)\nexcept KeyboardInterrupt:\n"
-    )
     (package / "slow.py").write_text(
-        words + "    time.sleep(0.5)\n    print('last words', flush=True)\n    sys.exit(130)\n"
+        "import time\nfrom qat8 import cli\n\ndef main(argv):\n    try:\n        print('up', flush=True)\n"
+        "        time.sleep(60)\n    finally:\n        time.sleep(0.5)\n        print('last words', flush=True)\n\n"
+        "cli.run(main)\n"
     )
     code = (
         f"import sys; import qat8.stages; qat8.stages.__path__.insert(0, {str(package)!r});"
@@ -75,9 +76,9 @@ def test_an_interrupted_stage_may_say_where_it_stopped_before_the_task_ends(tmp_
         [sys.executable, "-c", code], env=env, stdout=subprocess.PIPE, text=True, start_new_session=True
     )
     assert task.stdout.readline() == "up\n"
-    os.killpg(task.pid, signal.SIGINT)
+    os.killpg(task.pid, number) if to_group else task.send_signal(number)
     rest, _ = task.communicate(timeout=20)
-    assert (rest, task.returncode) == ("last words\n", 130)
+    assert (rest, task.returncode) == ("last words\n", 128 + number)
 
 
 @pytest.mark.parametrize(

@@ -7,11 +7,11 @@ because every image has its row.
 from __future__ import annotations
 
 import itertools
-import signal
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 
+from qat8 import signals
 from qat8.errors import MachineError
 from qat8.preprocessing import work
 from qat8.preprocessing.listing import Chunk
@@ -38,7 +38,9 @@ def processes(chunks: Iterable[Chunk], target: Target, workers: int) -> Iterator
             running: set[Future] = set()
             while True:
                 room = workers * AHEAD - len(running)
-                running |= {pool.submit(work.preprocess, c, target) for c in itertools.islice(waiting, room)}
+                for chunk in itertools.islice(waiting, room):
+                    with signals.held():  # the first one starts the processes
+                        running.add(pool.submit(work.preprocess, chunk, target))
                 if not running:
                     return
                 ready, running = wait(running, return_when=FIRST_COMPLETED)
@@ -53,6 +55,6 @@ def processes(chunks: Iterable[Chunk], target: Target, workers: int) -> Iterator
 
 
 def _begin(end_with_parent: Callable[[], None]) -> None:
-    """Ctrl-C reaches the whole group, and the parent ends the workers; a parent that is killed takes them along."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    """A parent that is killed takes its workers along."""
+    signals.worker()
     end_with_parent()

@@ -7,24 +7,34 @@ import subprocess
 import sys
 import time
 
-from qat8 import processes
-from qat8.errors import INTERRUPTED
+from qat8 import processes, signals
+
+_GRACE_SECONDS = 30
 
 
 def run(stage: str, argv: list[str]) -> int:
     """Run `python -m qat8.stages.STAGE ARGV` on this terminal to its end; its exit code.
 
-    Ctrl-C reaches the stage too, as a member of the same process group: it is waited for, so that it can say where it
-    stopped and leave nothing half-written.
+    A signal that asks this process to end is passed on, and the stage is waited for, so that it can say where it
+    stopped and leave nothing half-written. (Ctrl-C it has got already, as a member of this group: twice is once.)
     """
-    child = subprocess.Popen(
-        [sys.executable, "-m", f"qat8.stages.{stage}", *argv], preexec_fn=processes.ends_with_parent(signal.SIGTERM)
-    )
-    try:
-        return child.wait()
-    except KeyboardInterrupt:
-        deadline = time.monotonic() + 30
-        while child.poll() is None and time.monotonic() < deadline:
-            time.sleep(0.05)
-        child.kill()
-        return child.wait() or INTERRUPTED
+    with signals.handled():
+        with signals.deferred():
+            child = subprocess.Popen(
+                [sys.executable, "-m", f"qat8.stages.{stage}", *argv],
+                preexec_fn=processes.ends_with_parent(signal.SIGTERM),
+            )
+        try:
+            return child.wait()
+        except KeyboardInterrupt as e:
+            return _ended(child, getattr(e, "number", signal.SIGINT))
+
+
+def _ended(child: subprocess.Popen, number: int) -> int:
+    child.send_signal(number)
+    deadline = time.monotonic() + _GRACE_SECONDS
+    while child.poll() is None and time.monotonic() < deadline:
+        time.sleep(0.02)
+    child.kill()
+    code = child.wait()
+    return code if code > 0 else signals.CODES[number]

@@ -110,7 +110,8 @@ def _started(commands: dict[str, Sequence[str]], environment: dict[str, str]) ->
             for name, command in commands.items():
                 output, errors = (files.enter_context(tempfile.TemporaryFile()) for _ in range(2))
                 process = subprocess.Popen(command, env={**os.environ, **environment}, stdin=subprocess.DEVNULL,
-                                           stdout=output, stderr=errors)  # fmt: skip
+                                           stdout=output, stderr=errors,
+                                           preexec_fn=processes.ends_with_parent())  # fmt: skip
                 children.append(Child(name, list(command), process, output, errors))
             yield children
         finally:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import signal
 import socket
 import subprocess
 import sys
@@ -124,7 +125,9 @@ def _watch(ranks: dict[int, subprocess.Popen], logs: Path) -> None:
         if failed := {rank for rank, p in ranks.items() if p.poll()}:
             time.sleep(_GRACE_SECONDS)
             _raise_for(failed, ranks, logs)
-    except KeyboardInterrupt:  # reaches them too, as members of this process group
+    except KeyboardInterrupt as e:  # Ctrl-C has reached them, too: twice is once
+        for p in ranks.values():
+            p.send_signal(getattr(e, "number", signal.SIGINT))
         deadline = time.monotonic() + _INTERRUPTED_SECONDS
         while any(p.poll() is None for p in ranks.values()) and time.monotonic() < deadline:
             time.sleep(0.05)

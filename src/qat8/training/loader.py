@@ -12,7 +12,6 @@ import contextlib
 import itertools
 import multiprocessing
 import os
-import signal
 import threading
 from collections.abc import Iterator
 from concurrent.futures import Future, ProcessPoolExecutor, ThreadPoolExecutor
@@ -22,6 +21,7 @@ from multiprocessing import connection, shared_memory
 
 import numpy as np
 
+from qat8 import signals
 from qat8.errors import MachineError, QatError
 from qat8.training.augmentation import Recipe
 from qat8.training.images import Entry, Images, column
@@ -133,7 +133,8 @@ class _Processes:
             for part in parts:
                 slot = next(slots)
                 images = [(entries[i][0], i) for i in part[0]]
-                waiting.append((part, slot, self._pool.submit(_fill, slot, images, epoch)))
+                with signals.held():  # the first one starts the processes
+                    waiting.append((part, slot, self._pool.submit(_fill, slot, images, epoch)))
                 if len(waiting) == self._slots - 1:
                     yield self._take(*waiting.popleft())
             while waiting:
@@ -170,7 +171,7 @@ _memory: shared_memory.SharedMemory
 
 def _start(recipe: Recipe, memory: str, shape: tuple[int, ...]) -> None:
     global _recipe, _slots, _memory
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the training's to handle
+    signals.worker()
     threading.Thread(target=_end_with_parent, daemon=True).start()
     _recipe, _memory = recipe, shared_memory.SharedMemory(memory)
     count = _memory.size // (int(np.prod(shape)) * 4)

@@ -1,0 +1,162 @@
+"""Ctrl-C, SIGTERM and SIGHUP end a program of qat8 in the same way: one line, no process and no half-made file left.
+
+They become an exception, so that every `finally` on the way does its work. A second one within two seconds is ignored:
+a signal to a whole process group arrives twice, by itself and passed on by the parent. One later breaks off a clean-up
+that hangs. The exit code is 128 + the signal. What the parent has had ignored (nohup, a shell's background) stays so.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import os
+import signal
+import threading
+import time
+from collections.abc import Iterator
+
+import psutil
+
+from qat8.errors import HUNG_UP, INTERRUPTED, TERMINATED
+
+CODES = {signal.SIGHUP: HUNG_UP, signal.SIGINT: INTERRUPTED, signal.SIGTERM: TERMINATED}
+_WORDS = {signal.SIGHUP: "the terminal is gone", signal.SIGINT: "interrupted", signal.SIGTERM: "terminated"}
+_GO_ON = "run the same command again to go on"
+IGNORE_SECONDS = 2.0
+_END_SECONDS = 3.0  # for a child to end by itself
+_PR_SET_CHILD_SUBREAPER = 36
+
+
+class Ended(KeyboardInterrupt):
+    """A signal asks the program to end. `number`: which; `code`: the exit code that says so."""
+
+    def __init__(self, number: int) -> None:
+        self.number, self.code = signal.Signals(number), CODES[signal.Signals(number)]
+        super().__init__(f"{_WORDS[self.number]}; {_GO_ON}")
+
+
+class _First:
+    """The signal that ends this program: which, and when it came; whether it must wait."""
+
+    number: int | None = None
+    seconds = 0.0
+    deferred = False
+    waiting: int | None = None
+
+
+def _ended(number: int, _) -> None:
+    if _First.deferred:
+        _First.waiting = number
+        return
+    if _First.number is not None and time.monotonic() - _First.seconds < IGNORE_SECONDS:
+        return
+    _First.number, _First.seconds = number, time.monotonic()
+    raise Ended(number)
+
+
+@contextlib.contextmanager
+def deferred() -> Iterator[None]:
+    """A signal within the block is felt at its end: for imports, in which libraries swallow exceptions."""
+    outer, _First.deferred = _First.deferred, True
+    try:
+        yield
+    finally:
+        _First.deferred = outer
+        number, _First.waiting = _First.waiting, _First.waiting if outer else None
+        if number is not None and not outer:
+            _ended(number, None)
+
+
+@contextlib.contextmanager
+def held() -> Iterator[None]:
+    """Blocked by the kernel within the block, in this thread and in the processes that it starts: they begin with the
+    signals blocked, and call `worker` first."""
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, CODES)
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+def worker() -> None:
+    """In a process of a pool: Ctrl-C, which reaches the whole group, is for the parent, who ends its workers."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, signal.SIG_DFL)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, CODES)
+
+
+def _leave(number: int, _) -> None:
+    os.write(2, f"error: {_WORDS[signal.Signals(number)]}; {_GO_ON}\n".encode())
+    os._exit(CODES[signal.Signals(number)])
+
+
+def leave_at_once() -> None:
+    """While a program imports what it needs, which takes seconds: nothing is begun, so there is nothing to clean up."""
+    _install(_leave)
+
+
+@contextlib.contextmanager
+def handled() -> Iterator[None]:
+    """Within the block a signal raises `Ended` in the main thread; when that leaves the block, no child lives on."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = _install(_ended)
+    _First.number = None
+    prctl = ctypes.CDLL(None).prctl
+    prctl(_PR_SET_CHILD_SUBREAPER, 1)  # what our children leave behind becomes ours to end
+    try:
+        yield
+    except KeyboardInterrupt:
+        _end_descendants()
+        if _First.number is not None:  # what comes now would only disturb the interpreter's own end
+            before = dict.fromkeys(before, signal.SIG_IGN)
+        raise
+    finally:
+        prctl(_PR_SET_CHILD_SUBREAPER, 0)
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def renew() -> None:
+    """Put our handlers back where a library has put its own over them behind Python's back (Paddle, for SIGTERM)."""
+    for number in CODES:
+        if callable(handler := signal.getsignal(number)) and threading.current_thread() is threading.main_thread():
+            signal.signal(number, handler)
+
+
+def received(error: KeyboardInterrupt) -> int:
+    """The exit code that `error` stands for: stages word what they raise by themselves."""
+    return CODES[_First.number] if _First.number is not None else getattr(error, "code", INTERRUPTED)
+
+
+def _install(handler) -> dict[int, object]:
+    """The handlers that were there; what is ignored stays so."""
+    before = {number: signal.getsignal(number) for number in CODES}
+    before = {number: old for number, old in before.items() if old not in (signal.SIG_IGN, None)}
+    for number in before:
+        signal.signal(number, handler)
+    return before
+
+
+def _end_descendants() -> None:
+    """Ask every process below this one to end, and then end those that do not."""
+    alive = _descendants()
+    for end in ("terminate", "kill"):
+        for process in alive:
+            with contextlib.suppress(psutil.Error):
+                getattr(process, end)()
+        psutil.wait_procs(alive, _END_SECONDS)
+        alive = _descendants()  # those that were started meanwhile, too
+
+
+def _descendants() -> list[psutil.Process]:
+    """But for multiprocessing's tracker of shared memory, which ends when this process does."""
+    found = []
+    with contextlib.suppress(psutil.Error):
+        for process in psutil.Process().children(recursive=True):
+            with contextlib.suppress(psutil.Error):
+                if not any("resource_tracker" in word for word in process.cmdline()):
+                    found.append(process)
+    return found
