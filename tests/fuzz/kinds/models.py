@@ -127,7 +127,7 @@ def models() -> list[Kind]:
     return [
         kind("Python tester", any_model, _python_tester, WRONG, 400, 20),
         kind("C++ tester", any_model, lambda m: _program("sample_tester", m), WRONG, 300, 10),
-        kind("convert", damaged_model("plain/qat", "engine/qat"), _convert, WRONG, 300, 10),
-        kind("export", damaged_model("engine/fp32"), _export_stage, WRONG, 300, 10),
+        kind("convert", damaged_model("plain/qat", "engine/qat"), _convert, WRONG, 150, 6),
+        kind("export", damaged_model("engine/fp32"), _export_stage, WRONG, 150, 6),
         kind("engine tester", _engine_file, lambda f: _program("engine_tester", f), WRONG, 500, 30),
     ]

@@ -130,7 +130,7 @@ def texts() -> list[Kind]:
         Kind("--set", _yaml, _override, (2,), 500, 30, group="configuration"),
         Kind("hosts.toml", one_of({"hosts.toml": HOSTS}), _toml, (2, 3), 500, 30, group="configuration"),
         Kind("compare", results, _compare, (3, 7), 1000, 60, group="results"),
-        Kind("report", results, _report, (2, 3), 300, 6, group="results"),
-        Kind("history", results, _history, (3,), 300, 6, group="results"),
+        Kind("report", results, _report, (2, 3), 150, 4, group="results"),
+        Kind("history", results, _history, (3,), 150, 4, group="results"),
         Kind("latencies", one_of(latencies, _hostile_latencies), _latencies, (3,), 1000, 60, group="latencies"),
     ]
