@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
+import gc
 import json
 import os
 import re
 import socket
+from dataclasses import replace
 
 import pytest
 
@@ -120,6 +123,30 @@ def test_what_was_given_no_limits_has_limits(wheel_image, client, ours, spec):
         limits = client.api.inspect_container(container.id)["HostConfig"]
     assert total * 0.9 < limits["Memory"] < total and limits["MemorySwap"] == limits["Memory"]
     assert limits["PidsLimit"] == 1024 and limits["CapAdd"] is None and not limits["Privileged"]
+
+
+@pytest.mark.parametrize("how", ["well", "not started", "interrupted"])
+def test_no_file_descriptor_waits_for_the_garbage_collector(client, ours, spec, how):
+    def one() -> None:
+        def sink(out, err):
+            if how == "interrupted":
+                raise KeyboardInterrupt
+
+        made = spec("trap 'exit 130' INT; echo up; sleep 0.1")
+        made = replace(made, command=["/no-such-program"]) if how == "not started" else made
+        with contextlib.suppress(KeyboardInterrupt, MachineError), Container(client, made) as container:
+            container.run(sink)
+
+    one()  # opens the client's pool of connections
+    gc.collect()
+    gc.disable()
+    try:
+        before = len(os.listdir("/proc/self/fd"))
+        for _ in range(3):
+            one()
+        assert len(os.listdir("/proc/self/fd")) <= before
+    finally:
+        gc.enable()
 
 
 def test_a_fork_bomb_ends_at_its_limit(run, spec):

@@ -111,6 +111,7 @@ class Container:
         return self
 
     def __exit__(self, *exc) -> None:
+        self._close_output()
         if self._abandoned:
             return
         try:
@@ -126,9 +127,21 @@ class Container:
         The container stays: `leftovers.remove` finds it when the engine is back.
         """
         self._abandoned = True
+        self._shut_output()
+
+    def _shut_output(self) -> None:
+        """End the connection over which the output comes; who reads it sees its end."""
         if self._output:
-            with contextlib.suppress(OSError):
+            with contextlib.suppress(OSError, AttributeError, DockerException):  # it has ended already
                 self._output.close()
+
+    def _close_output(self) -> None:
+        """Give its file descriptor back now: the SDK does so when the garbage collector comes by."""
+        self._shut_output()
+        response = getattr(self._output, "_response", None)
+        if response is not None:
+            with contextlib.suppress(OSError, ValueError):
+                response.close()
 
     def put(self, directory: str, archive: BinaryIO) -> None:
         """Unpack a tar archive in a directory of one of its volumes."""

@@ -31,6 +31,7 @@ DEBIAN_LIST = ["dpkg-query", "--show", "--showformat=${Package}\t${Version}\t${A
 # whole text it refers to.
 COPYRIGHT = ["sh", "-c", "cd /usr/share/doc && grep -HsoE '^License: *[^ ].*|/usr/share/common-licenses/[A-Za-z0-9.+-]*"
              "[A-Za-z0-9+]' */copyright || true"]  # fmt: skip
+PROSE = "in words: /usr/share/doc/{}/copyright"  # of packages that do neither
 REFERRED = "/usr/share/common-licenses/"
 
 
@@ -43,7 +44,12 @@ def sbom(client: docker.DockerClient, tag: str, more: dict[str, str] | None = No
     debian = [line.split("\t") for line in _said(client, tag, DEBIAN_LIST).splitlines()]
     licences = debian_licences(_said(client, tag, COPYRIGHT))
     components = [
-        _component(name, version, _purl("deb/debian", name, version) + f"?arch={arch}", licences.get(name, []))
+        _component(
+            name,
+            version,
+            _purl("deb/debian", name, version) + f"?arch={arch}",
+            licences.get(name) or [PROSE.format(name)],
+        )
         for name, version, arch in debian
     ]
     for name, version, licence in json.loads(_said(client, tag, ["python", "-c", PYTHON_LIST])):
