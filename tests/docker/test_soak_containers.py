@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import sys
+import threading
 from pathlib import Path
 
 import pytest
@@ -32,8 +34,6 @@ def test_twenty_runs_of_every_kind_leave_nothing(wheel_image, client, ours):
 
 
 def test_a_container_a_volume_a_file_and_a_thread_that_stay_are_found(engine_url, client, tmp_path):
-    import threading
-
     before = soak.counts(client)
     done = threading.Event()
     thread = threading.Thread(target=done.wait)
@@ -41,7 +41,9 @@ def test_a_container_a_volume_a_file_and_a_thread_that_stay_are_found(engine_url
     left = client.containers.create(soak.BASE, ["true"], labels={"qat8-test": "1"})
     volume = client.volumes.create("qat8-test-leak")
     try:
-        with open(tmp_path / "file", "w"):
+        with contextlib.ExitStack() as files:
+            for number in range(40):
+                files.enter_context(open(tmp_path / f"{number}", "w"))
             grown = soak.grown(before, soak.counts(client))
     finally:
         done.set()

@@ -139,6 +139,9 @@ class Container:
         """Give its file descriptor back now: the SDK does so when the garbage collector comes by."""
         self._shut_output()
         response = getattr(self._output, "_response", None)
+        with contextlib.suppress(OSError, ValueError, AttributeError):  # closed, or of another kind of connection
+            # The SDK lets the socket refer to the response and back, and leaves it open where it was shut already.
+            response.raw._fp.fp.raw._sock.close()
         if response is not None:
             with contextlib.suppress(OSError, ValueError):
                 response.close()
