@@ -60,6 +60,25 @@ def test_both_testers_ran_all_convolutions_in_int8(results):
     assert all(c["speedup"] > 0.5 for c in results["comparisons"])
 
 
+def test_our_own_engine_measures_in_a_container(small, stage):
+    stage("export")
+    output = artifacts.DATA / "engine.json"
+    stage("benchmark", *WORDS, "--testers=cpp,engine", f"--output={output}")
+    runs = json.loads(output.read_text())["runs"]
+    assert {(run["tester"], run["precision"]) for run in runs} == {
+        (tester, precision) for tester in ("cpp", "engine") for precision in ("fp32", "int8")}  # fmt: skip
+    top1 = {run["precision"]: set() for run in runs}
+    for run in runs:
+        top1[run["precision"]].add(run["top1"])
+    assert all(len(found) == 1 for found in top1.values()), "the engine's scores are Paddle's"
+
+
+def test_a_model_is_profiled_in_a_container(small, stage):
+    done = stage("profile", "--iterations=1", "--warmup=1", "--batch-size=1", f"--cpus={CPU}")
+    [path] = (artifacts.DATA / "profiles").glob("*/profile.json")
+    assert json.loads(path.read_text()) and "fused_conv2d" in done.out, done.out
+
+
 def test_the_report_is_written_and_the_output_kept(results, stage):
     stage("report")
     assert list((artifacts.DATA / "reports").glob("*/report.html"))

@@ -19,7 +19,8 @@ from qat8.errors import MachineError, UsageError, VerificationError
 DOCKER = artifacts.REPOSITORY / "docker"
 # In the checkout whatever QAT8_DATA says: it is part of the build's context.
 WHEELS = artifacts.REPOSITORY / "data" / "downloads" / "wheels"
-TESTER = "/opt/qat8/tester/build/sample_tester"
+# The second one is for the wheel's oneDNN (tester/cmake/engine.cmake).
+TESTERS = ("/opt/qat8/tester/build/sample_tester", "/opt/qat8/tester/build/engine_tester")
 
 
 def main(argv: list[str]) -> None:
@@ -147,7 +148,7 @@ def wheels() -> None:
 
 
 def verify(client, tag: str, max_bytes: int, source: bool = False) -> dict[str, str]:
-    """The tester starts in the image as stages run there, and the image is not larger than it may be. Returns the
+    """The testers start in the image as stages run there, and the image is not larger than it may be. Returns the
     commits that the fetches of a source build have recorded.
 
     Raises:
@@ -156,10 +157,11 @@ def verify(client, tag: str, max_bytes: int, source: bool = False) -> dict[str, 
     size = client.images.get(tag).attrs["Size"]
     if size > max_bytes:
         raise VerificationError(f"image {tag} has {size:,} bytes", f"at most {max_bytes:,} (docker/images.toml)")
-    code, *said = _output(client, tag, [TESTER, "--help"])
-    if code:
-        last = ("".join(said).strip().splitlines() or ["no message"])[-1]
-        raise VerificationError(f"the C++ tester does not start in {tag}: {last}")
+    for program in TESTERS[: 1 if source else None]:
+        code, *said = _output(client, tag, [program, "--help"])
+        if code:
+            last = ("".join(said).strip().splitlines() or ["no message"])[-1]
+            raise VerificationError(f"{program} does not start in {tag}: {last}")
     if not source:
         return {}
     origin = json.loads(_output(client, tag, ["cat", "/opt/paddle/origin.json"])[1])
