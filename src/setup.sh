@@ -21,8 +21,10 @@ for candidate in ${PYTHON:-python3.11 python3}; do
 done
 
 missing=()
-if [[ -z $python ]] && command -v python3 >/dev/null; then
-  fail "python3 is $(python3 --version 2>&1); expected Python 3.11, which the locked wheels are for; next: PYTHON=/path/to/python3.11 make setup"
+if [[ -z $python ]] && command -v "$candidate" >/dev/null; then
+  fail "$candidate is $("$candidate" --version 2>&1); expected Python 3.11, for which alone the wheels are locked and the code is tested (not 3.10 and older, not 3.12 and newer); next: PYTHON=/path/to/python3.11 make setup"
+elif [[ -z $python && -n ${PYTHON:-} ]]; then
+  fail "PYTHON=$PYTHON is no program; expected Python 3.11; next: PYTHON=/path/to/python3.11 make setup"
 elif [[ -z $python ]]; then
   missing+=(python3 python3-venv libpython3.11)
 else

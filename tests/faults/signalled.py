@@ -88,9 +88,9 @@ ALL = CASES | MORE
 class Signals(Campaign):
     """As the campaign of the kills, with other things that must hold after each disturbance."""
 
-    def _undisturbed(self):
+    def _undisturbed(self, times: int):
         if self.case.name in CASES:
-            return super()._undisturbed()
+            return super()._undisturbed(times)
         self.home.fresh()
         done = self.home.run()  # what is measured is never the same twice: here the files' names must be
         assert done.code == 0, done.err
@@ -99,9 +99,9 @@ class Signals(Campaign):
         assert all(cases.published(self.case, end).values()), f"a target is not there: {sorted(end)}"
         return {}, end
 
-    def _same_end(self, where: str) -> None:
+    def same_end(self, where: str) -> None:
         if self.case.name in CASES:
-            super()._same_end(where)
+            super().same_end(where)
         elif missing := {name for name in self.end if not name.startswith("build/")} - self.home.state().keys():
             self._wrong(where, f"the end is not the same: {sorted(missing)}")
 
@@ -117,7 +117,7 @@ class Signals(Campaign):
                     continue
                 self.tally.tried[number.name] += 1
                 self._require_well(ended, number)
-            self._finish(old=False)
+            self.finish(old=False)
 
     def _ended(self, number: signal.Signals, group: bool) -> Sent:
         mark, start = uuid.uuid4().hex, time.monotonic()

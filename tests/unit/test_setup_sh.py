@@ -109,6 +109,12 @@ def test_another_version_of_python_is_not_taken(path, setup, tree, version):
     )
 
 
+def test_a_python_that_was_named_is_the_one_that_is_spoken_of(path, setup, tree):
+    path(python="python3.9", version="3.9")
+    stopped(setup(PYTHON="python3.9"), tree, "error: python3.9 is Python 3.9", "expected Python 3.11", "3.10", "3.12")
+    stopped(setup(PYTHON="/no/python"), tree, "PYTHON=/no/python is no program", "PYTHON=/path/to/python3.11")
+
+
 def test_debians_python3_is_taken_when_it_is_3_11(path, setup, tree):
     path(python="python3")
     done = setup()
