@@ -266,10 +266,12 @@ def k8s_manifest(c, image, cpus=4, memory="8Gi", claim="qat8-data", models="Mobi
     run("k8s_manifest", flags(image=image, cpus=cpus, memory=memory, claim=claim, models=models, output=output))
 
 
-@task(name="preprocess", help={"rounds": "times that every image is preprocessed in every way", "output": "JSON file"})
-def speed_preprocess(c, data_dir="", label_list="", model="MobileNetV1", rounds=5, output=""):
+@task(name="preprocess", help={"rounds": "times that every image is preprocessed in every way", "output": "JSON file",
+                               "torchvision": "fetch it (8 MB) and measure it too; needs inv build.peers"})  # fmt: skip
+def speed_preprocess(c, data_dir="", label_list="", model="MobileNetV1", rounds=5, torchvision=False, output=""):
     """Measure preprocessing on one core against a plain Pillow loop and torchvision."""
-    run("preprocess_speed", flags(data_dir=data_dir, label_list=label_list, model=model, rounds=rounds, output=output))
+    run("preprocess_speed", flags(data_dir=data_dir, label_list=label_list, model=model, rounds=rounds,
+                                  torchvision=torchvision, output=output))  # fmt: skip
 
 
 @task(name="containers", help={"all": "those of tasks that still run, or ran on other machines, too"})

@@ -6,6 +6,7 @@ ratio of a turn means something. Ours includes what the bare loop does not do: n
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import statistics
@@ -23,10 +24,11 @@ from qat8.errors import DataError
 from qat8.models import registry
 from qat8.preprocessing.listing import CHUNK, Chunk
 from qat8.preprocessing.partial import allocate
+from qat8.preprocessing.torchvision_peer import Torchvision
 from qat8.preprocessing.work import Target, preprocess
 
 EMBEDDED = artifacts.EMBEDDED
-Way = Callable[[list[Path]], None]
+Way = Callable[[list[Path]], object]  # seconds by a clock of its own, or nothing
 
 
 def main(argv: list[str]) -> None:
@@ -35,6 +37,7 @@ def main(argv: list[str]) -> None:
     parser.flag("label-list", default="all_list.txt", help="lines of PATH CLASS")
     parser.flag("model", default=registry.DEFAULT, help="the model whose normalisation and resize filter to use")
     parser.flag("rounds", type=cli.positive_int, default=5, help="times that every image is preprocessed in every way")
+    parser.flag("torchvision", default=False, help="fetch torchvision (8 MB); needs the peers' environment with torch")
     parser.flag("output", default="", help="write the figures to this JSON file")
     args = parser.parse_args(argv)
     directory = Path(args.data_dir)
@@ -42,9 +45,12 @@ def main(argv: list[str]) -> None:
     spec = registry.get(args.model).preprocessing
     cpu = max(os.sched_getaffinity(0))
     os.sched_setaffinity(0, {cpu})
-    with tempfile.TemporaryDirectory(prefix="qat8-") as scratch:
-        ways = _ways(spec, Path(scratch))
-        times = _measure(ways, paths, args.rounds, Path(scratch))
+    with contextlib.ExitStack() as stack:
+        scratch, unpacked = (Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="qat8-"))) for _ in range(2))
+        ways = _ways(spec, scratch)
+        if args.torchvision:
+            ways["torchvision"] = stack.enter_context(Torchvision(spec, unpacked))
+        times = _measure(ways, paths, args.rounds, scratch)
     figures = _figures(times, len(paths), cpu, spec)
     _say(figures)
     if args.output:
@@ -65,8 +71,8 @@ def _measure(ways: dict[str, Way], paths: list[Path], rounds: int, scratch: Path
             for turn in turns:
                 for name, way in ways.items():
                     start = time.perf_counter()
-                    way(turn)
-                    times[name].append((time.perf_counter() - start, len(turn)))
+                    own = way(turn)
+                    times[name].append((own or time.perf_counter() - start, len(turn)))
                     for file in scratch.iterdir():  # the next turn writes to new pages, as a file that grows does
                         file.unlink()
                     bar.advance()
@@ -74,14 +80,14 @@ def _measure(ways: dict[str, Way], paths: list[Path], rounds: int, scratch: Path
 
 
 def _ways(spec: imaging.Preprocessing, scratch: Path) -> dict[str, Way]:
-    ways: dict[str, Way] = {"bare": lambda paths: [_bare(path, spec) for path in paths]}
+    def bare(paths: list[Path]) -> None:
+        for path in paths:
+            _bare(path, spec)
+
+    ways: dict[str, Way] = {"bare": bare}
     ways["bare, written"] = lambda paths: _bare_written(paths, spec, scratch / "bare.bin")
     for dtype in ("uint8", "float32"):
         ways[f"qat8 {dtype}"] = _ours(spec, dtype, scratch / f"{dtype}.bin")
-    if torchvision := _torchvision(spec):
-        ways["torchvision"] = torchvision
-    else:
-        say("torchvision: not installed here, left out")
     return ways
 
 
@@ -117,19 +123,6 @@ def _ours(spec: imaging.Preprocessing, dtype: str, file: Path) -> Way:
         preprocess(Chunk(0, 0, paths, "0"), target)
 
     return run
-
-
-def _torchvision(spec: imaging.Preprocessing) -> Way | None:
-    try:
-        from torchvision import transforms
-    except ImportError:
-        return None
-    mode = getattr(transforms.InterpolationMode, spec.filter.upper())
-    steps = transforms.Compose([
-        transforms.Resize(spec.resize, interpolation=mode), transforms.CenterCrop(spec.crop), transforms.ToTensor(),
-        transforms.Normalize(spec.mean, spec.std),
-    ])  # fmt: skip
-    return lambda paths: [steps(Image.open(path).convert("RGB")) for path in paths]
 
 
 def _figures(times: dict[str, list[tuple[float, int]]], images: int, cpu: int, spec: imaging.Preprocessing) -> dict:
