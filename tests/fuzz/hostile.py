@@ -19,6 +19,7 @@ import sys
 import tempfile
 import time
 import zipfile
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
@@ -64,16 +65,23 @@ def main(argv: list[str]) -> None:
         raise UsageError(f"--only={args.only} --share={args.share}", f"some of {', '.join(sorted(known))}; over 0")
     start = time.monotonic()
     fuzzed = _fuzz(args, only) if args.executions else []
-    tried = _try(args.share, only)
+    tried: list = []
+    _record(args.json, start, fuzzed, tried)
+    for report in _try(args.share, only):
+        tried.append(report)
+        _record(args.json, start, fuzzed, tried)  # after each kind: a campaign that is interrupted has its figures
+    _print(fuzzed, tried)
+    _verdict(fuzzed, tried, args.json)
+
+
+def _record(path: str, start: float, fuzzed: list[Fuzzed], tried: list) -> None:
     record = {
         "schema": 1, "machine": platform.machine(), "seconds": round(time.monotonic() - start, 1),
         "executions": sum(f.executions for f in fuzzed), "cases": sum(report.cases for report in tried),
         "cpp": [asdict(f) for f in fuzzed], "files": [report.row() for report in tried],
     }  # fmt: skip
-    Path(args.json).parent.mkdir(parents=True, exist_ok=True)
-    Path(args.json).write_text(json.dumps(record, indent=1) + "\n")
-    _print(fuzzed, tried)
-    _verdict(fuzzed, tried, args.json)
+    Path(path).parent.mkdir(parents=True, exist_ok=True)
+    Path(path).write_text(json.dumps(record, indent=1) + "\n")
 
 
 # C++: libFuzzer, AddressSanitizer, UndefinedBehaviorSanitizer.
@@ -175,14 +183,12 @@ def _keep(target: str) -> None:
 # Everything else.
 
 
-def _try(share: float, only: set[str]) -> list:
+def _try(share: float, only: set[str]) -> Iterator:
     import attempts
     import kinds
 
-    reports, scratch = (
-        [],
-        Path(tempfile.mkdtemp(prefix="qat8-fuzz-", dir="/dev/shm" if os.path.isdir("/dev/shm") else None)),
-    )
+    memory = "/dev/shm" if os.path.isdir("/dev/shm") else None
+    scratch = Path(tempfile.mkdtemp(prefix="qat8-fuzz-", dir=memory))
     try:
         for module in kinds.MODULES:
             if only and module not in only:
@@ -190,10 +196,9 @@ def _try(share: float, only: set[str]) -> list:
             for kind in kinds.of(module):
                 cases = range(max(1, round(kind.cases * share)))
                 print(f"{kind.group}, {kind.name}: {len(cases):,} cases ...", flush=True)
-                reports.append(attempts.run(kind, cases, scratch, BUILD / "finds"))
+                yield attempts.run(kind, cases, scratch, BUILD / "finds")
     finally:
         shutil.rmtree(scratch, ignore_errors=True)
-    return reports
 
 
 def _print(fuzzed: list[Fuzzed], tried: list) -> None:
