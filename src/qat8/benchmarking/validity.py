@@ -12,7 +12,7 @@ import numpy as np
 from qat8 import artifacts, instructions, kernel, peers
 from qat8.benchmarking.measure import Measured
 from qat8.benchmarking.onednn_log import Kernels
-from qat8.benchmarking.plan import Cell, Plan
+from qat8.benchmarking.plan import BF16, ENGINE, Cell, Plan
 from qat8.results import AccuracyGate, Check, Conditions, TesterRun
 from qat8.statistics import bootstrap_interval, spread
 
@@ -154,9 +154,10 @@ def _kernels(model: str, precision: str, found: Kernels) -> Check:
     return Check(check=f"{precision.lower()} kernels", ok=found.quantized == found.total > 0, detail=detail)
 
 
-def _engine(cell: Cell) -> str:
-    """A peer quantizes otherwise, so that it is compared with itself alone."""
-    return cell.tester if cell.tester in peers.NAMES else "Paddle"
+def _engine(cell: Cell, precision: str) -> str:
+    """A peer quantizes otherwise, and our engine rounds to BF16 in other places: each is compared with itself alone."""
+    alone = cell.tester in peers.NAMES or (precision == BF16 and cell.tester == ENGINE)
+    return cell.tester if alone else "Paddle"
 
 
 def _same_accuracy(measured: Measured) -> list[Outcome]:
@@ -164,7 +165,7 @@ def _same_accuracy(measured: Measured) -> list[Outcome]:
     outcomes = []
     for (cell, precision), reps in measured.items():
         for run in reps:
-            known = first.setdefault((cell.model, precision, _engine(cell)), (run.top1, run.top5))
+            known = first.setdefault((cell.model, precision, _engine(cell, precision)), (run.top1, run.top5))
             outcomes.append((cell, (run.top1, run.top5) == known, f"{precision} {run.top1}, elsewhere {known[0]}"))
     return outcomes
 
@@ -178,7 +179,7 @@ def _same_outputs(measured: Measured) -> list[Outcome]:
     accuracy_run: dict = {}
     outcomes = []
     for (cell, precision), reps in measured.items():
-        reference = accuracy_run.setdefault((cell.model, precision, _engine(cell)), reps[0].predictions)
+        reference = accuracy_run.setdefault((cell.model, precision, _engine(cell, precision)), reps[0].predictions)
         for run in reps:
             own = _agreement(run.predictions, reps[0].predictions)
             other = _agreement(run.predictions, reference)
