@@ -17,6 +17,8 @@ def save_model(program, feeds: list[str], fetches: list[str], executor, scope, d
     """
     block = program.global_block()
     fetches = [_without_identities(block, name) for name in fetches]
+    for kind in ("pdmodel", "pdiparams"):  # where that is refused Python says why, and Paddle does not
+        (directory / f"model.{kind}").touch()
     # Names as in a fresh process: else the bytes depend on what was saved before.
     with paddle.static.scope_guard(scope), paddle.utils.unique_name.guard():
         # clip_extra=False: oneDNN's attributes are "extra" and would be stripped.

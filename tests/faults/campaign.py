@@ -83,8 +83,11 @@ class Campaign:
                 self.tally.tried["parent" if parent else "group"] += 1
                 bar.advance()
                 self.look(ended, old, kept)
-                continue
-            self._finished(ended, kept)
+                if self.random.random() < 0.9:
+                    continue
+                self.finish(old)  # what cannot be gone on with, as a benchmark, would hardly ever end else
+            else:
+                self._finished(ended, kept)
             old = not old if self.random.random() < 0.7 else False
             self.begin(old)
         self.finish(old)

@@ -67,7 +67,7 @@ class Home:
         shutil.copytree(self._kept, self.path, symlinks=True, dirs_exist_ok=True)
 
     def state(self) -> State:
-        return cases.state(self.path)
+        return cases.state(self.path, self.case.exact)
 
     def command(self) -> list[str]:
         return self.case.command(self.path, self.inputs)

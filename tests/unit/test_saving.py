@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
 from qat8.engine import paddle
@@ -60,3 +62,9 @@ def test_tensors_behind_one_another_are_counted(save, tmp_path):
     (tmp_path / "longer").write_bytes(whole + b"x")
     with pytest.raises(ValueError, match="too short"):
         lodtensor.count(tmp_path / "longer")
+
+
+def test_a_disk_that_takes_no_more_files_is_named_as_the_cause(save, tmp_path):
+    with pytest.raises(OSError) as failure:
+        save(Path("/proc/self"))  # where nobody creates a file, root neither
+    assert failure.value.filename == "/proc/self/model.pdmodel"
