@@ -127,7 +127,8 @@ class Campaign:
         for call, count in sorted(counts.items()):
             n = share[call]
             points += [(call, 1 + round(i * (count - 1) / max(n - 1, 1))) for i in range(n)]
-        return sorted(set(points))
+        points = sorted(set(points))
+        return [points[i * len(points) // most] for i in range(most)] if len(points) > most else points
 
     # A clock that is wrong, and files whose times are.
 
