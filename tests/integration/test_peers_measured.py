@@ -9,10 +9,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from qat8 import artifacts, datafile, imaging, peers
+from qat8 import artifacts, datafile, imaging, instructions, peers
 
 pytestmark = pytest.mark.integration
 SIDE, CLASSES, IMAGES = 32, 7, 12
+CONVOLUTIONS = {"Tiny": 3, "Plain": 2}
 MAKE_MODEL = """
 import sys
 from qat8.engine import paddle
@@ -31,7 +32,19 @@ class Tiny(nn.Layer):
         x = self.first(x)
         return self.fc(paddle.flatten(self.pool(self.left(x) + self.right(x)), 1))
 
-net = Tiny()
+class Plain(nn.Layer):
+    # As the VGGs: biases instead of BatchNorm, maximum pooling, an average over single pixels, several linear layers.
+    def __init__(self):
+        super().__init__()
+        conv = lambda i, o: nn.Sequential(nn.Conv2D(i, o, 3, padding=1), nn.ReLU(), nn.MaxPool2D(2, 2))
+        self.features, self.pool = nn.Sequential(conv(3, 16), conv(16, 16)), nn.AdaptiveAvgPool2D(8)
+        self.head = nn.Sequential(nn.Linear(1024, 32), nn.ReLU(), nn.Dropout(), nn.Linear(32, 32), nn.ReLU(),
+                                  nn.Dropout(), nn.Linear(32, 7))
+
+    def forward(self, x):
+        return self.head(paddle.flatten(self.pool(self.features(x)), 1))
+
+net = {"Tiny": Tiny, "Plain": Plain}[sys.argv[2]]()
 net.eval()
 paddle.jit.save(net, sys.argv[1], input_spec=[paddle.static.InputSpec([-1, 3, 32, 32], "float32", "image")])
 """
@@ -39,13 +52,15 @@ paddle.jit.save(net, sys.argv[1], input_spec=[paddle.static.InputSpec([-1, 3, 32
 
 @pytest.fixture(scope="module")
 def home(tmp_path_factory):
-    """A tiny FP32 model and 12 images of noise in several scales."""
+    """Two tiny FP32 models and 12 images of noise in several scales."""
     home = tmp_path_factory.mktemp("peers")
-    fp32 = home / "models" / "Tiny" / "fp32"
-    fp32.mkdir(parents=True)
     (home / "make_model.py").write_text(MAKE_MODEL)
-    subprocess.run([sys.executable, home / "make_model.py", str(fp32 / "model")], check=True, capture_output=True)
-    artifacts.write_manifest(fp32 / "manifest.json", "train", {}, {}, artifacts.outputs_of(fp32))
+    for name in CONVOLUTIONS:
+        fp32 = home / "models" / name / "fp32"
+        fp32.mkdir(parents=True)
+        make = [sys.executable, home / "make_model.py", str(fp32 / "model"), name]
+        subprocess.run(make, check=True, capture_output=True)
+        artifacts.write_manifest(fp32 / "manifest.json", "train", {}, {}, artifacts.outputs_of(fp32))
     spec = imaging.SYMMETRIC
     header = datafile.Header(IMAGES, SIDE, SIDE, datafile.DTYPES[1], CLASSES, spec.mean, spec.std, {})
     writer, random = datafile.Writer(home / "images.bin", header), np.random.default_rng(5)
@@ -65,27 +80,48 @@ def measure(home: Path, start: list[str], model: Path, name: str) -> dict:
     return json.loads((home / f"{name}.json").read_text())
 
 
-@pytest.mark.parametrize("peer", peers.NAMES)
-def test_a_peer_names_paddles_classes_and_runs_its_int8_model_in_int8(home, peer):
+def require(peer: str) -> None:
     if not peers.INSTALLED.is_file() or peer not in peers.INSTALLED.read_text().split():
         pytest.skip(f"{peer} is not installed: `inv build.peers` makes its environment of 1.6 GB, which CI does not")
-    environment = {**os.environ, "QAT8_DATA": str(home)}
-    make = [str(peers.PYTHON), "-m", "qat8.peers.make", f"--peer={peer}", "--model=Tiny",
-            f"--fp32-model={home}/models/Tiny/fp32", f"--calibration={home}/images.bin"]  # fmt: skip
-    first = subprocess.run(make, capture_output=True, text=True, env=environment)
-    assert first.returncode == 0, first.stderr
-    again = subprocess.run(make, capture_output=True, text=True, env=environment)
-    assert again.stdout.count("is up to date") == 2
 
-    ours = measure(home, [sys.executable, "tester/sample_tester.py"], home / "models/Tiny/fp32", "paddle")
+
+def make_models(home: Path, peer: str, model: str) -> subprocess.CompletedProcess:
+    environment = {**os.environ, "QAT8_DATA": str(home)}
+    make = [str(peers.PYTHON), "-m", "qat8.peers.make", f"--peer={peer}", f"--model={model}",
+            f"--fp32-model={home}/models/{model}/fp32", f"--calibration={home}/images.bin"]  # fmt: skip
+    return subprocess.run(make, capture_output=True, text=True, env=environment)
+
+
+@pytest.mark.parametrize(("peer", "model"), [*((peer, "Tiny") for peer in peers.NAMES), ("torch", "Plain")])
+def test_a_peer_names_paddles_classes_and_runs_its_int8_model_in_int8(home, peer, model):
+    require(peer)
+    first = make_models(home, peer, model)
+    assert first.returncode == 0, first.stderr
+    assert make_models(home, peer, model).stdout.count("is up to date") == 2
+
+    ours = measure(home, [sys.executable, "tester/sample_tester.py"], home / f"models/{model}/fp32", "paddle")
     start = [str(peers.PYTHON), "tester/peer_tester.py", peer]
-    fp32, int8 = (measure(home, start, home / f"models/Tiny/peers/{peer}/{p}", p) for p in ("fp32", "int8"))
+    fp32, int8 = (measure(home, start, home / f"models/{model}/peers/{peer}/{p}", p) for p in ("fp32", "int8"))
     assert fp32["predictions"] == ours["predictions"]
     assert sum(a == b for a, b in zip(int8["predictions"], ours["predictions"], strict=True)) >= IMAGES - 2
     assert fp32["images"] == int8["images"] == IMAGES and fp32["partial_batch"]["images"] == 2
     assert int8["tester"] == peer and int8["engine"] and int8["threads_busy"] <= 1
-    manifest = json.loads((home / f"models/Tiny/peers/{peer}/int8/manifest.json").read_text())
-    assert manifest["int8_convolutions"] == [3, 3]
+    manifest = json.loads((home / f"models/{model}/peers/{peer}/int8/manifest.json").read_text())
+    assert manifest["int8_convolutions"] == [CONVOLUTIONS[model]] * 2
+
+
+@pytest.mark.skipif(not instructions.has_bf16(), reason="a CPU without avx512_bf16 and amx_bf16")
+def test_openvino_runs_its_fp32_model_in_bfloat16_when_asked_and_in_float32_when_not(home):
+    require("openvino")
+    assert make_models(home, "openvino", "Tiny").returncode == 0
+    fp32 = home / "models/Tiny/peers/openvino/fp32"
+    start = [str(peers.PYTHON), "tester/peer_tester.py", "openvino"]
+    plain, bf16 = measure(home, start, fp32, "plain"), measure(home, [*start, "--bf16"], fp32, "bf16")
+    assert plain["bf16_convolutions"] is None and bf16["bf16_convolutions"] == [3, 3]
+    assert sum(a == b for a, b in zip(plain["predictions"], bf16["predictions"], strict=True)) >= IMAGES - 2
+    done = subprocess.run([*start, "--bf16", f"--infer_model={fp32.with_name('int8')}",
+                           f"--infer_data={home}/images.bin"], capture_output=True, text=True)  # fmt: skip
+    assert done.returncode == 4 and "--bf16 of an INT8 model" in done.stderr
 
 
 def test_a_paddle_model_is_not_taken_for_a_peers(home):
