@@ -7,6 +7,7 @@ that hangs. The exit code is 128 + the signal. What the parent has had ignored (
 
 from __future__ import annotations
 
+import atexit
 import contextlib
 import ctypes
 import os
@@ -92,8 +93,12 @@ def _leave(number: int, _) -> None:
 
 
 def leave_at_once() -> None:
-    """While a program imports what it needs, which takes seconds: nothing is begun, so there is nothing to clean up."""
-    _install(_leave)
+    """While a program imports what it needs, which takes seconds: nothing is begun, so there is nothing to clean up.
+
+    At its own end, when all is done and Python has put its handlers away, a signal no longer changes the exit code.
+    """
+    before = _install(_leave)
+    atexit.register(lambda: [signal.signal(number, signal.SIG_IGN) for number in before])
 
 
 @contextlib.contextmanager
