@@ -128,3 +128,20 @@ def test_paddle_which_takes_sigterm_for_itself_is_put_aside():
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert done.returncode == 143, done.stderr
     assert done.stderr == "error: terminated; run the same command again to go on\n"
+
+
+LATE = """
+import os, sys
+from qat8 import cli, signals
+signals.leave_at_once()
+class Late:
+    def __del__(self, os=os):
+        os.kill(os.getpid(), 1), os.kill(os.getpid(), 15), os.write(1, b"late")
+sys.modules["late"] = Late()
+cli.run(lambda argv: None, [])
+"""
+
+
+def test_a_signal_that_comes_when_python_has_put_its_handlers_away_changes_nothing_any_more():
+    done = subprocess.run([sys.executable, "-c", LATE], capture_output=True, text=True)
+    assert (done.returncode, done.stdout, done.stderr) == (0, "late", "")
