@@ -1,6 +1,9 @@
 """Checkpoints: resumed when they are of this training and whole, otherwise not, and then nothing is touched."""
 
+import gc
 import json
+import resource
+import sys
 
 import numpy as np
 import pytest
@@ -136,6 +139,26 @@ def test_a_failed_save_keeps_the_checkpoint_before(saved):
     with pytest.raises(KeyError):
         Checkpoints(saved, broken).save(Position("me", "updates", 8))
     assert Checkpoints(saved, Session(a=0, b=0)).resume("me") == TRAINED
+
+
+def test_a_disk_that_ends_in_the_middle_of_a_save_is_one_error_and_keeps_the_checkpoint_before(saved, monkeypatch):
+    ignored, before, limits = [], (saved / "latest.npz").read_bytes(), resource.getrlimit(resource.RLIMIT_FSIZE)
+    monkeypatch.setattr(sys, "unraisablehook", ignored.append)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (len(before) // 2, limits[1]))
+    try:
+        with pytest.raises(OSError, match="File too large"):
+            Checkpoints(saved, Session(a=3, b=4)).save(TRAINED)
+        gc.collect()
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert not ignored
+    assert (saved / "latest.npz").read_bytes() == before and len(list(saved.iterdir())) == 2
+
+
+def test_a_checkpoint_is_the_file_that_numpy_would_write(saved, tmp_path):
+    with np.load(saved / "latest.npz") as arrays:
+        np.savez(tmp_path / "numpy.npz", **arrays)
+    assert (saved / "latest.npz").read_bytes() == (tmp_path / "numpy.npz").read_bytes()
 
 
 def test_what_a_run_killed_while_saving_left_is_cleared(saved):

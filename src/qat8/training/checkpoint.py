@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import zipfile
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -48,8 +49,11 @@ class Checkpoints:
     def _write(self, path: Path, position: Position) -> None:
         arrays = {name: self._session.get(name) for name in self._session.persistables}
         arrays["__position__"] = np.array(json.dumps(dataclasses.asdict(position)))
-        with atomic_file(path) as temporary, open(temporary, "wb") as f:
-            np.savez(f, **arrays)
+        # As np.savez writes it, which on a full disk leaves an archive behind that complains when it is collected.
+        with atomic_file(path) as temporary, zipfile.ZipFile(temporary, "w") as archive:
+            for name, array in arrays.items():
+                with archive.open(f"{name}.npy", "w", force_zip64=True) as entry:
+                    np.lib.format.write_array(entry, np.asanyarray(array), allow_pickle=False)
 
     def resume(self, fingerprint: str) -> Position:
         """Load the latest state if it is of this very training and whole; otherwise start anew, and say so."""
