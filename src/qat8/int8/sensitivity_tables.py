@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import io
-
 import matplotlib
 from matplotlib.figure import Figure
 from rich import box
 from rich.table import Table
 
 from qat8.int8.sensitivity import Score, Sensitivity
+from qat8.pictures import STYLE, png_and_svg
 
 HEADER = ("layer", "operator", "top1", "top1_loss_points", "agreement_with_fp32", "divergence_nats", "divergence_added")
 COLOUR, REFERENCE = "#0072B2", "#E69F00"  # Okabe and Ito (2008)
@@ -71,10 +70,7 @@ def summary(found: Sensitivity) -> str:
 
 def pictures(name: str, found: Sensitivity) -> dict[str, bytes]:
     """sensitivity.png and sensitivity.svg: a bar per layer in the model's order."""
-    style = {"svg.fonttype": "none", "svg.hashsalt": "qat8", "font.size": 8, "axes.spines.top": False,
-             "axes.spines.right": False, "legend.frameon": False}  # fmt: skip
-    made = {}
-    with matplotlib.rc_context(style):
+    with matplotlib.rc_context(STYLE):
         figure = Figure(figsize=(WIDTH, FRAME_HEIGHT + ROW_HEIGHT * len(found.layers)), layout="constrained")
         axes = figure.add_subplot()
         values = [added(found, one.score) for one in found.layers]
@@ -87,11 +83,4 @@ def pictures(name: str, found: Sensitivity) -> dict[str, bytes]:
         axes.set_xlabel("divergence from FP32 that quantizing this layer alone adds, nats")
         axes.set_title(f"{name}, {found.images} images", loc="left", fontsize=9)
         axes.legend(loc="best")
-        for kind, options in (
-            ("png", {"dpi": 150, "metadata": {"Software": None}}),
-            ("svg", {"metadata": {"Date": None}}),
-        ):
-            out = io.BytesIO()
-            figure.savefig(out, format=kind, facecolor="white", **options)
-            made[f"sensitivity.{kind}"] = out.getvalue()
-    return made
+        return png_and_svg(figure, "sensitivity")

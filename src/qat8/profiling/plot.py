@@ -2,37 +2,23 @@
 
 from __future__ import annotations
 
-import io
-
 import matplotlib
 from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 
+from qat8.pictures import BARS_STYLE, png_and_svg
 from qat8.profiling.record import Profile, Step
 from qat8.profiling.tables import OUTSIDE, TYPES, heading
 
 # Okabe and Ito (2008): told apart by colour-blind readers and in grey.
 COLOURS = {"INT8": "#0072B2", "FP32": "#E69F00", "BF16": "#009E73", "reorder": "#D55E00", OUTSIDE: "#999999"}
-_STYLE = {
-    "svg.fonttype": "none", "svg.hashsalt": "qat8", "font.size": 8, "axes.spines.top": False,
-    "axes.spines.right": False, "axes.spines.left": False, "ytick.left": False, "legend.frameon": False,
-}  # fmt: skip
 ROW_HEIGHT, FRAME_HEIGHT, WIDTH = 0.19, 1.3, 9.5  # inches
 
 
 def pictures(profile: Profile) -> dict[str, bytes]:
     """profile.png and profile.svg, by name."""
-    with matplotlib.rc_context(_STYLE):
-        figure = _draw(profile)
-        made = {}
-        for kind, options in (
-            ("png", {"dpi": 150, "metadata": {"Software": None}}),
-            ("svg", {"metadata": {"Date": None}}),
-        ):
-            out = io.BytesIO()
-            figure.savefig(out, format=kind, facecolor="white", **options)
-            made[f"profile.{kind}"] = out.getvalue()
-    return made
+    with matplotlib.rc_context(BARS_STYLE):
+        return png_and_svg(_draw(profile), "profile")
 
 
 def precision(step: Step) -> str:

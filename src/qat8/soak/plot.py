@@ -2,35 +2,21 @@
 
 from __future__ import annotations
 
-import io
-
 import matplotlib
 from matplotlib.figure import Figure
 
+from qat8.pictures import STYLE, png_and_svg
 from qat8.soak.judge import MIB
 from qat8.soak.record import Soak
 
 # Okabe and Ito (2008): told apart by colour-blind readers.
 COLOURS = ("#0072B2", "#E69F00", "#009E73", "#D55E00", "#CC79A7", "#56B4E9", "#F0E442", "#000000")
-_STYLE = {
-    "svg.fonttype": "none", "svg.hashsalt": "qat8", "font.size": 8, "axes.spines.top": False,
-    "axes.spines.right": False, "legend.frameon": False,
-}  # fmt: skip
 
 
 def pictures(soak: Soak) -> dict[str, bytes]:
     """soak.png and soak.svg, by name."""
-    with matplotlib.rc_context(_STYLE):
-        figure = _draw(soak)
-        made = {}
-        for kind, options in (
-            ("png", {"dpi": 150, "metadata": {"Software": None}}),
-            ("svg", {"metadata": {"Date": None}}),
-        ):
-            out = io.BytesIO()
-            figure.savefig(out, format=kind, facecolor="white", **options)
-            made[f"soak.{kind}"] = out.getvalue()
-    return made
+    with matplotlib.rc_context(STYLE):
+        return png_and_svg(_draw(soak), "soak")
 
 
 def _draw(soak: Soak) -> Figure:
