@@ -12,7 +12,7 @@ from pathlib import Path
 
 import numpy as np
 import tiny_model
-from tiny_model import CLASSES, MODEL
+from tiny_network import CLASSES, MODEL, SIDE
 
 from qat8 import cli
 from qat8.training import checkpoint, loop, parallel, programs
@@ -58,7 +58,7 @@ def main(argv: list[str]) -> None:
 def same_images_other_labels(session) -> None:
     """Both halves have the same activation ranges, so all that the processes can differ in is their gradients."""
     random, group = np.random.default_rng(0), session.group
-    x = random.normal(0, 0.5, (4, 3, tiny_model.SIDE, tiny_model.SIDE)).astype(np.float32)
+    x = random.normal(0, 0.5, (4, 3, SIDE, SIDE)).astype(np.float32)
     halves = [(x, np.array(labels, np.int64)[:, None]) for labels in ([0, 1, 2, 3], [3, 3, 0, 1])]
     mine = [halves[group.rank]] if group.size > 1 else halves
     feed = {
@@ -79,7 +79,7 @@ def same_images_other_labels(session) -> None:
 def other_images(session) -> None:
     """The parts differ in everything but the greatest value: the range that the first layer is quantized by."""
     random, group = np.random.default_rng(0), session.group
-    x = random.normal(0, 0.5, (4, 3, tiny_model.SIDE, tiny_model.SIDE)).astype(np.float32)
+    x = random.normal(0, 0.5, (4, 3, SIDE, SIDE)).astype(np.float32)
     x = np.clip(
         x * np.float32([1, 2, 3, 1])[:, None, None, None] + np.float32([0, 1, -1, 3])[:, None, None, None], -4, 4
     )

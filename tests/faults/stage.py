@@ -6,7 +6,6 @@ NAME is a stage; `ilsvrc2012`: `dataset --ilsvrc2012` of the archive that `ARCHI
 
 from __future__ import annotations
 
-import dataclasses
 import hashlib
 import importlib
 import os
@@ -20,35 +19,12 @@ if __name__ == "__main__":
 
 import numpy as np
 
-from qat8 import cli, ilsvrc2012, imaging
+from qat8 import cli, ilsvrc2012
 from qat8.models import registry
 from qat8.training import launch
 
-SIDE, CLASSES = 8, 4
-
-
-def build(classes: int):
-    """Two convolutions and a linear layer."""
-    from qat8.engine import paddle
-
-    nn = paddle.nn
-
-    class Tiny(nn.Layer):
-        def __init__(self) -> None:
-            super().__init__()
-            self.features = nn.Sequential(
-                nn.Conv2D(3, 4, 3, bias_attr=False), nn.BatchNorm2D(4), nn.ReLU(),
-                nn.Conv2D(4, 6, 3, bias_attr=False), nn.BatchNorm2D(6), nn.ReLU(),
-            )  # fmt: skip
-            self.pool, self.fc = nn.AdaptiveAvgPool2D(1), nn.Linear(6, classes)
-
-        def forward(self, x):
-            return self.fc(paddle.flatten(self.pool(self.features(x)), 1))
-
-    return Tiny()
-
-
-TINY = registry.Model("Tiny", build, dataclasses.replace(imaging.SYMMETRIC, crop=SIDE), CLASSES)
+sys.path.insert(0, str(Path(__file__).parents[1] / "data"))
+from tiny_network import MODEL as TINY
 
 
 def small_archive(file: Path) -> None:

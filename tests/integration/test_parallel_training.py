@@ -18,6 +18,7 @@ import pytest
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "data"))
 import tiny_model
+import tiny_network
 
 from qat8.errors import MachineError, StageError, UsageError
 from qat8.training import launch
@@ -37,7 +38,7 @@ def weights() -> dict[str, np.ndarray]:
 
 @pytest.fixture
 def data(photographs):
-    return photographs(20, "train", classes=tiny_model.CLASSES)  # 16 to train: the last batch of 6 is one of 4
+    return photographs(20, "train", classes=tiny_network.CLASSES)  # 16 to train: the last batch of 6 is one of 4
 
 
 @pytest.fixture
@@ -120,7 +121,7 @@ def test_batch_norms_that_train_get_the_statistics_of_the_whole_batch(train, wei
 
 def test_a_whole_training_of_batch_norms_in_two_processes_is_near_that_of_one(train, photographs):
     """Each process normalises by its own half of a batch: the larger it is, the nearer."""
-    data = photographs(40, "train", classes=tiny_model.CLASSES)
+    data = photographs(40, "train", classes=tiny_network.CLASSES)
     settings = ["distillation.weight=0", "batch_size=32", "LearningRate.base_lr=0.001", "batch_norm=train"]
     one, two = train(1, "one", data, *settings), train(2, "two", data, *settings)
     whole, halves, second = (arrays(f) for f in (one / "latest.npz", two / "latest.npz", two / "rank1.npz"))

@@ -8,7 +8,7 @@ import pytest
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "data"))
 import tiny_model
-from tiny_model import CLASSES, MODEL, build
+from tiny_network import CLASSES, MODEL, build
 
 from qat8 import config as configuration
 from qat8.engine import paddle

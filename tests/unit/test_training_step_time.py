@@ -8,7 +8,7 @@ from types import SimpleNamespace
 import pytest
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "data"))
-import tiny_model
+import tiny_network
 
 from qat8.engine import paddle
 from qat8.training import step_time
@@ -50,7 +50,7 @@ def test_what_slows_a_pair_falls_out_of_its_ratio_and_waiting_out_of_the_cpu_tim
 
 
 def test_both_updates_take_turns_and_all_figures_are_said_and_written(monkeypatch, ends, tmp_path):
-    names = SimpleNamespace(get=lambda _: tiny_model.MODEL, DEFAULT="Tiny", MODELS=("Tiny",))
+    names = SimpleNamespace(get=lambda _: tiny_network.MODEL, DEFAULT="Tiny", MODELS=("Tiny",))
     monkeypatch.setattr(step_time, "registry", names)
     order, once = [], step_time._kinds
 
