@@ -12,6 +12,7 @@ import numpy as np
 
 from qat8 import paddle_error
 from qat8.errors import DataError, MachineError, ModelError, QatError, VerificationError
+from qat8.older_python import zip_strict
 
 CACHE_CAPACITY = 10  # shapes whose oneDNN primitives are kept: the batch, and the last partial batch
 # The oneDNN passes rename conv2d to fused_conv2d; without that name no convolution would be quantized.
@@ -118,7 +119,7 @@ class Predictor:
             )  # fmt: skip
         shape = program.block(0).find_var(self._inputs[0].encode()).shape()
         ours = (3, *self._sides)
-        if len(shape) != 4 or any(side not in (-1, our) for side, our in zip(shape[1:], ours, strict=True)):
+        if len(shape) != 4 or any(side not in (-1, our) for side, our in zip_strict(shape[1:], ours)):
             raise DataError(
                 f"the data file's images are {' x '.join(map(str, ours))}",
                 f"{' x '.join(map(str, shape[1:]))} for input '{self._inputs[0]}' of {self._model}",

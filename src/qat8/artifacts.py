@@ -27,6 +27,7 @@ import filelock
 
 from qat8 import __version__, redact
 from qat8.errors import BusyError, DataError, ModelError
+from qat8.older_python import file_digest
 
 SCHEMA = 1
 REPOSITORY = Path(__file__).resolve().parents[2]
@@ -35,7 +36,7 @@ EMBEDDED = DATA / "dataset" / "embedded"  # the photographs that `inv dataset` u
 TEMPORARY, MANIFEST = ".tmp-", ".manifest.json"
 _LIBC = ctypes.CDLL(None, use_errno=True)
 _MEMBERS = {"stage": str, "config": dict, "inputs": dict, "outputs": dict}
-_MORE = {"preprocessing": dict, "origin": str, "kind": str, "model": str, "left_in_fp32": list, "subsets": dict | list}
+_MORE = {"preprocessing": dict, "origin": str, "kind": str, "model": str, "left_in_fp32": list, "subsets": (dict, list)}
 
 
 def sha256(path: Path) -> str:
@@ -46,7 +47,7 @@ def sha256(path: Path) -> str:
         text = "".join(f"{sha256(p)}  {p.relative_to(path)}\n" for p in files)
         return hashlib.sha256(text.encode()).hexdigest()
     with open(path, "rb") as f:
-        return hashlib.file_digest(f, "sha256").hexdigest()
+        return file_digest(f, "sha256").hexdigest()
 
 
 def fingerprint(value: Any) -> str:
@@ -196,7 +197,7 @@ def write_manifest(target: Path, stage: str, config: dict, inputs: dict[str, str
     content = {
         "schema": SCHEMA,
         "stage": stage,
-        "created": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+        "created": datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds"),
         "command": [Path(sys.argv[0]).name, *redact.command(sys.argv[1:])],
         "config": config,
         "inputs": inputs,
@@ -232,9 +233,9 @@ def _wrong_member(content: dict) -> str | None:
     for name, kind in _MEMBERS.items():
         if not isinstance(content.get(name), kind):
             return name
-    if not isinstance(content["config"].get("preprocessing"), dict | None):
+    if not isinstance(content["config"].get("preprocessing"), (dict, type(None))):
         return "config.preprocessing"
-    return next((name for name, kind in _MORE.items() if not isinstance(content.get(name), kind | None)), None)
+    return next((name for name, kind in _MORE.items() if not isinstance(content.get(name), (kind, type(None)))), None)
 
 
 def preprocessing_of(model: Path) -> dict | None:

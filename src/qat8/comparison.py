@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import Literal
 
+from qat8.older_python import zip_strict
 from qat8.results import Environment, Precision, Results, Run
 from qat8.statistics import Change, adjusted, change
 
@@ -82,7 +83,7 @@ def rows(a: Results, b: Results, min_change: float) -> list[Row]:
 def _judged(metric: Metric, pairs: dict[Key, tuple[list[float], list[float]]], min_change: float) -> Iterator[Row]:
     changes = {key: change(*pair) for key, pair in pairs.items()}
     tested = [key for key, c in changes.items() if c.p_value is not None]
-    p_values = dict(zip(tested, adjusted([changes[key].p_value for key in tested]), strict=True))
+    p_values = dict(zip_strict(tested, adjusted([changes[key].p_value for key in tested])))
     for key, pair in pairs.items():
         row = Row(key, metric, *pair, changes[key], p_values.get(key))
         yield replace(row, verdict=_verdict(row, min_change))
@@ -114,7 +115,7 @@ def _values(metric: Metric, runs: dict[Precision, Run]) -> list[float]:
     fp32, int8 = runs.get("fp32"), runs.get("int8")
     if not fp32 or not int8 or len(fp32.repetitions) != len(int8.repetitions):
         return []
-    return [b / a for a, b in zip(fp32.repetitions, int8.repetitions, strict=True)]
+    return [b / a for a, b in zip_strict(fp32.repetitions, int8.repetitions)]
 
 
 def regressions(found: list[Row], metric: Metric, limit: float) -> list[Row]:

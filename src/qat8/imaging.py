@@ -18,6 +18,7 @@ import PIL
 from PIL import Image, ImageFile, TiffImagePlugin, UnidentifiedImageError, WebPImagePlugin
 
 from qat8.errors import DataError
+from qat8.older_python import zip_strict
 
 # Registered by being imported; Pillow's own way to two formats more is to read the modules of all forty.
 assert TiffImagePlugin and WebPImagePlugin
@@ -211,7 +212,7 @@ def _rows_first(size, resized) -> bool:
 
     It always did; version 13 does not where the height shrinks by more than twice what the width does.
     """
-    fewer = [before - after for before, after in zip(size, resized, strict=True)]
+    fewer = [before - after for before, after in zip_strict(size, resized)]
     return not 2 * fewer[0] < fewer[1] > 0
 
 

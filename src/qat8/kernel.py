@@ -109,7 +109,7 @@ def cpu_ticks() -> dict[int, dict[str, int]]:
     found = {}
     for line in (read("proc/stat") or "").splitlines():
         if match := re.match(r"cpu(\d+) (.*)", line):
-            found[int(match[1])] = dict(zip(TICKS, map(int, match[2].split()), strict=False))
+            found[int(match[1])] = dict(zip(TICKS, map(int, match[2].split())))
     return found
 
 

@@ -28,9 +28,9 @@ def _sane(value: Any) -> bool:
     """Of the numbers in a field; records in it have been looked at before."""
     if isinstance(value, dict):
         return all(map(_sane, value.values()))
-    if isinstance(value, list | tuple):
+    if isinstance(value, (list, tuple)):
         return all(map(_sane, value))
-    return not isinstance(value, int | float) or abs(value) <= LARGEST  # NaN is not: it compares as false
+    return not isinstance(value, (int, float)) or abs(value) <= LARGEST  # NaN is not: it compares as false
 
 
 class Latency(Record):

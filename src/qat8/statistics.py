@@ -23,6 +23,8 @@ from typing import NamedTuple
 import numpy as np
 from scipy.stats import binomtest, bootstrap, false_discovery_control, norm, ttest_ind
 
+from qat8.older_python import zip_strict
+
 RESAMPLES = 9999
 
 
@@ -64,7 +66,7 @@ def paired_ratios(numerator: Sequence[float], denominator: Sequence[float]) -> S
     Raises:
         ValueError: the two do not have the same number of repetitions, or none.
     """
-    return spread([a / b for a, b in zip(numerator, denominator, strict=True)])
+    return spread([a / b for a, b in zip_strict(numerator, denominator)])
 
 
 def bootstrap_interval(values: Sequence[float], confidence: float = 0.95) -> tuple[float, float] | None:

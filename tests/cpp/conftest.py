@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 
 from qat8.datafile import DTYPES, Header, Writer, normalise
+from qat8.older_python import zip_strict
 from qat8.results import load_tester_run
 
 REPO = Path(__file__).resolve().parents[2]
@@ -61,7 +62,7 @@ def write_data(path: Path, kind: str, images: np.ndarray, labels: np.ndarray) ->
     raw, dtype = kind == "raw", DTYPES[2 if kind == "uint8" else 1]
     header = Header(len(images), *images.shape[2:], dtype, CLASSES, MEAN, STD, {"resize": 256}, raw=raw)
     writer = Writer(path, header)
-    for image, label in zip(images, labels, strict=True):
+    for image, label in zip_strict(images, labels):
         writer.append(image if kind == "uint8" else normalise(image, MEAN, STD), int(label))
     writer.close()
     return path

@@ -6,6 +6,8 @@ dropout. `pixels` is a small FP32 model with three linear layers, of several pix
 of its own, because static mode is a switch of the whole process.
 """
 
+from __future__ import annotations
+
 import sys
 from pathlib import Path
 

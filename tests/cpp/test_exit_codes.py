@@ -16,11 +16,12 @@ REPO = Path(__file__).resolve().parents[2]
 GOLDEN = REPO / "tests/golden/results-1.1.json"
 # Python reads it before anything else: the only way to a bug or a death that nobody has made yet.
 FAULTS = """
-import os, sys
-if "qat8.stages.compare" in sys.orig_argv:
+import os, pathlib
+command = pathlib.Path("/proc/self/cmdline").read_text().split("\\0")  # sys.argv is not made yet
+if "qat8.stages.compare" in command:
     from qat8 import results
     results.load = lambda path: {}["a bug"]
-if "qat8.stages.schema" in sys.orig_argv:
+if "qat8.stages.schema" in command:
     os.kill(os.getpid(), 11)
 """
 

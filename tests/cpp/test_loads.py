@@ -7,6 +7,7 @@ import pytest
 
 from qat8 import latencies, results
 from qat8.benchmarking import instances
+from qat8.older_python import zip_strict
 from qat8.stages import benchmark
 
 
@@ -35,7 +36,7 @@ def test_the_testers_of_two_instances_run_at_the_same_time(commands, models, dat
     window = group.window
     assert window.start_ns == max(run.start_ns for run in group.runs)
     assert window.end_ns == min(run.end_ns for run in group.runs)
-    for speed, queries in zip(group.images_per_second(), group.queries, strict=True):
+    for speed, queries in zip_strict(group.images_per_second(), group.queries):
         whole = (queries.start_ns >= window.start_ns) & (queries.end_ns <= window.end_ns)
         images = speed * window.seconds
         assert 5 * whole.sum() <= images + 1e-6 and images <= 5 * (whole.sum() + 2)
@@ -65,7 +66,7 @@ def test_a_sweep_measures_the_machine_as_one_instance_and_as_many(measured):
     assert [(r.instances, r.threads) for r in run.instances[::2]] == [(1, 1), (1, 2), (2, 1)]
     two = run.instances[-1]
     assert two.cpus == [[cpus[0]], [cpus[1]]] and len(two.per_instance) == len(two.repetitions) == 2
-    assert all(sum(each) == pytest.approx(total) for each, total in zip(two.per_instance, two.repetitions, strict=True))
+    assert all(sum(each) == pytest.approx(total) for each, total in zip_strict(two.per_instance, two.repetitions))
     beside = [r for r in run.runs if r.instances == 2]
     assert [r.precision for r in beside] == ["fp32", "int8"] and beside[1].repetitions == two.repetitions
     compared = next(c for c in run.comparisons if c.instances == 2)

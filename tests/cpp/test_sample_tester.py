@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from qat8.datafile import Reader
+from qat8.older_python import zip_strict
 from qat8.results import Latency
 
 both = pytest.mark.parametrize("which", ["cpp", "python"])
@@ -40,7 +41,7 @@ def test_both_testers_predict_the_same_class_for_every_image(run, models, data, 
 def test_top_1_counts_the_labels_that_were_predicted(run, models, data):
     done = run("cpp", infer_model=models / "plain", infer_data=data["uint8"])
     with Reader(data["uint8"]) as reader:
-        hits = sum(int(p) == int(label) for p, label in zip(done.json.predictions, reader.labels, strict=True))
+        hits = sum(int(p) == int(label) for p, label in zip_strict(done.json.predictions, reader.labels))
     assert done.json.top1 == hits / IMAGES
 
 

@@ -1,5 +1,7 @@
 """Scenarios of the C++ tester on tiny real models: arrivals, percentiles, the search, the barrier."""
 
+from __future__ import annotations
+
 import os
 import subprocess
 import time

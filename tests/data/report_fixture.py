@@ -1,5 +1,6 @@
 """FIXTURE: results as `inv benchmark` would write them. Invented numbers of a realistic size; nothing was measured."""
 
+from qat8.older_python import zip_strict
 from qat8.profiling.record import Operand, PrimitiveRow, Profile, Step
 from qat8.results import (
     AccuracyGate,
@@ -81,7 +82,7 @@ def make_comparison(fp32, int8):
         top1_diff=top1,
         top5_diff=top5,
         speedup_interval=bootstrap_interval(
-            [b / a for a, b in zip(fp32.repetitions, int8.repetitions, strict=True)],
+            [b / a for a, b in zip_strict(fp32.repetitions, int8.repetitions)],
         ),
     )
 

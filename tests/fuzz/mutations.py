@@ -110,7 +110,7 @@ def _another(value, r: random.Random):
     """Of the same type in half of the cases: that gets past a check of types."""
     if isinstance(value, bool):
         return r.choice((not value, *VALUES))
-    if isinstance(value, int | float) and r.random() < 0.6:
+    if isinstance(value, (int, float)) and r.random() < 0.6:
         return r.choice((0, -1, -value, value * 1000, value // 3, 1e308, 1e-300, 2**40, float("nan"), float("inf")))
     if isinstance(value, str) and r.random() < 0.6:
         return r.choice([v for v in VALUES if isinstance(v, str)] + [value + "x", value[:-1], value[::-1]])

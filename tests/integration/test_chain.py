@@ -20,6 +20,7 @@ import pytest
 
 from qat8 import results
 from qat8.datafile import Reader
+from qat8.older_python import zip_strict
 
 pytestmark = pytest.mark.integration
 
@@ -239,7 +240,7 @@ def test_after_kill_9_in_mid_training_it_goes_on_after_the_last_checkpoint(inter
 def test_a_training_that_was_disturbed_ends_as_the_one_that_was_not(home, interrupted):
     disturbed, smooth = (h.manifest("models/MobileNetV1/qat")["training"] for h in (interrupted["home"], home))
     assert disturbed["best_at"] == smooth["best_at"] and disturbed["updates"] == smooth["updates"]
-    for mine, theirs in zip(disturbed["history"], smooth["history"], strict=True):
+    for mine, theirs in zip_strict(disturbed["history"], smooth["history"]):
         assert mine["at"] == theirs["at"]
         assert [mine[k] for k in ("divergence", "agreement", "top1")] == pytest.approx(
             [theirs[k] for k in ("divergence", "agreement", "top1")], abs=1e-6

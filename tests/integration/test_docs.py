@@ -17,6 +17,8 @@ from invoke.exceptions import ParseError
 from invoke.parser import Parser
 from invoke.program import Program
 
+from qat8.older_python import zip_strict
+
 pytestmark = pytest.mark.integration
 
 REPO = Path(__file__).resolve().parents[2]
@@ -183,7 +185,7 @@ def check_run_sh(arguments: list[str]) -> None:
 
 
 def check_cmake(arguments: list[str]) -> None:
-    for flag, value in zip(arguments, [*arguments[1:], ""], strict=True):
+    for flag, value in zip_strict(arguments, [*arguments[1:], ""]):
         if flag == "-S" and not (REPO / value / "CMakeLists.txt").is_file():
             raise Wrong(f"no CMakeLists.txt in {value}")
         option = re.match(r"-D(\w+)", flag)

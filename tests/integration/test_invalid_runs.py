@@ -23,6 +23,7 @@ from qat8 import instructions, kernel, results
 from qat8.benchmarking import plan as planning
 from qat8.benchmarking import validity
 from qat8.datafile import DTYPES, Header, Reader, Writer
+from qat8.older_python import zip_strict
 from qat8.stages import benchmark
 
 pytestmark = pytest.mark.integration
@@ -58,7 +59,7 @@ def home(tmp_path_factory) -> Path:
 def write_data(path: Path, images: np.ndarray, labels: list[int]) -> None:
     header = Header(len(images), SIDE, SIDE, DTYPES[1], CLASSES, (0.0,) * 3, (1.0,) * 3, {"made": "noise"})
     writer = Writer(path, header)
-    for image, label in zip(images, labels, strict=True):
+    for image, label in zip_strict(images, labels):
         writer.append(image, label)
     writer.close()
 

@@ -21,6 +21,7 @@ import tiny_model
 import tiny_network
 
 from qat8.errors import MachineError, StageError, UsageError
+from qat8.older_python import zip_strict
 from qat8.training import launch
 
 pytestmark = pytest.mark.integration
@@ -100,7 +101,7 @@ def test_a_whole_training_in_two_processes_gives_the_model_of_one(train, data, w
     ranges = [n for n in whole if n.endswith("@scale") and "loss" not in n]
     assert len(ranges) > 8 and difference(whole, halves, ranges) < 2e-2
     assert [e["update"] for e in metrics(two)] == [e["update"] for e in metrics(one)]
-    for mine, theirs in zip(metrics(two), metrics(one), strict=True):
+    for mine, theirs in zip_strict(metrics(two), metrics(one)):
         if mine["kind"] == "update":
             assert mine["loss"] == pytest.approx(theirs["loss"], rel=0.05)
 

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from qat8 import artifacts, datafile, imaging, instructions, peers
+from qat8.older_python import zip_strict
 
 pytestmark = pytest.mark.integration
 SIDE, CLASSES, IMAGES = 32, 7, 12
@@ -103,7 +104,7 @@ def test_a_peer_names_paddles_classes_and_runs_its_int8_model_in_int8(home, peer
     start = [str(peers.PYTHON), "tester/peer_tester.py", peer]
     fp32, int8 = (measure(home, start, home / f"models/{model}/peers/{peer}/{p}", p) for p in ("fp32", "int8"))
     assert fp32["predictions"] == ours["predictions"]
-    assert sum(a == b for a, b in zip(int8["predictions"], ours["predictions"], strict=True)) >= IMAGES - 2
+    assert sum(a == b for a, b in zip_strict(int8["predictions"], ours["predictions"])) >= IMAGES - 2
     assert fp32["images"] == int8["images"] == IMAGES and fp32["partial_batch"]["images"] == 2
     assert int8["tester"] == peer and int8["engine"] and int8["threads_busy"] <= 1
     manifest = json.loads((home / f"models/{model}/peers/{peer}/int8/manifest.json").read_text())
@@ -118,7 +119,7 @@ def test_openvino_runs_its_fp32_model_in_bfloat16_when_asked_and_in_float32_when
     start = [str(peers.PYTHON), "tester/peer_tester.py", "openvino"]
     plain, bf16 = measure(home, start, fp32, "plain"), measure(home, [*start, "--bf16"], fp32, "bf16")
     assert plain["bf16_convolutions"] is None and bf16["bf16_convolutions"] == [3, 3]
-    assert sum(a == b for a, b in zip(plain["predictions"], bf16["predictions"], strict=True)) >= IMAGES - 2
+    assert sum(a == b for a, b in zip_strict(plain["predictions"], bf16["predictions"])) >= IMAGES - 2
     done = subprocess.run([*start, "--bf16", f"--infer_model={fp32.with_name('int8')}",
                            f"--infer_data={home}/images.bin"], capture_output=True, text=True)  # fmt: skip
     assert done.returncode == 4 and "--bf16 of an INT8 model" in done.stderr

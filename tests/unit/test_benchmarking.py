@@ -11,6 +11,7 @@ from qat8.benchmarking import measure, plan, summary
 from qat8.benchmarking.plan import Cell, Plan, thread_counts
 from qat8.benchmarking.summary import Subset
 from qat8.errors import MachineError, UsageError
+from qat8.older_python import zip_strict
 from qat8.results import Latency, PartialBatch
 
 MODELS = {"M": {"fp32": Path("m/fp32"), "int8": Path("m/int8")}}
@@ -48,7 +49,7 @@ def test_each_model_tester_thread_count_and_batch_size_is_a_cell():
 def test_both_precisions_of_a_cell_get_the_same_command_but_for_the_model():
     cell = Cell("M", "python", 2, 50)
     fp32, int8 = (make_plan().command(cell, precision) for precision in ("fp32", "int8"))
-    assert [a for a, b in zip(fp32, int8, strict=True) if a != b] == ["--infer_model=m/fp32"]
+    assert [a for a, b in zip_strict(fp32, int8) if a != b] == ["--infer_model=m/fp32"]
     assert {"--batch_size=50", "--num_threads=2", "--warmup_size=2", "--min_seconds=0.5"} <= set(fp32)
     assert fp32[1].endswith("sample_tester.py")
 

@@ -1,11 +1,10 @@
 """The training configuration: what is taken, what is refused, and what the refusal says."""
 
-import itertools
-
 import pytest
 
 from qat8 import config
 from qat8.errors import UsageError
+from qat8.older_python import pairwise
 
 
 @pytest.fixture
@@ -208,7 +207,7 @@ def test_yaml_that_its_reader_stumbles_over_is_refused(file, text):
 
 
 def test_references_to_references_are_refused_before_they_fill_the_memory(file):
-    pairs = itertools.pairwise("abcdefghij")
+    pairs = pairwise("abcdefghij")
     lines = ["a: &a [x]", *(f"{b}: &{b} [{', '.join([f'*{a}'] * 9)}]" for a, b in pairs)]
     with pytest.raises(UsageError, match="are not taken"):
         config.load(file("\n".join([*lines, "quantization: *j"])))

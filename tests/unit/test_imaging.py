@@ -12,6 +12,7 @@ from PIL import Image
 from qat8 import datafile, imaging
 from qat8.errors import DataError
 from qat8.imaging import IMAGENET, SYMMETRIC, Preprocessing
+from qat8.older_python import zip_strict
 
 # 24 is 28 less the border that 256 has around 224, in small.
 SMALL = dataclasses.replace(IMAGENET, crop=28)
@@ -141,7 +142,7 @@ def test_an_eighth_of_the_work_is_left_out_for_photographs_of_usual_shapes():
     ):  # fmt: skip
         found, (left, top, right, bottom) = imaging._needed(size, resized, IMAGENET)
         assert found == wanted
-        assert [right - left, bottom - top] == [s * w / r for s, w, r in zip(size, wanted, resized, strict=True)]
+        assert [right - left, bottom - top] == [s * w / r for s, w, r in zip_strict(size, wanted, resized)]
     # 342 is no power of two: all of it, or other pixels would come out.
     spec = dataclasses.replace(IMAGENET, crop=299)
     assert imaging._needed((500, 400), (428, 342), spec) == ((428, 342), (0, 0, 500, 400))

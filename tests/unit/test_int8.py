@@ -1,5 +1,7 @@
 """uint8 behind ReLU, the list of quantized operators, and what is said about a conversion."""
 
+from __future__ import annotations
+
 from collections import Counter
 from types import SimpleNamespace
 

@@ -1,5 +1,7 @@
 """Which layers are quantized: names, the search for the fewest in FP32, and what a sensitivity says."""
 
+from __future__ import annotations
+
 import csv
 import io
 from types import SimpleNamespace
@@ -8,6 +10,7 @@ import pytest
 
 from qat8.int8 import inspection, selection, sensitivity_tables
 from qat8.int8.sensitivity import LayerScore, Score, Sensitivity
+from qat8.older_python import zip_strict
 
 
 class Op:
@@ -115,7 +118,7 @@ def test_losses_are_points_against_fp32_and_divergence_is_beyond_no_layer_at_all
     assert sensitivity_tables.loss(FOUND, worst.score) == pytest.approx(4.0)
     assert sensitivity_tables.added(FOUND, worst.score) == pytest.approx(0.007)
     header, none, every, first, _ = sensitivity_tables.rows(FOUND)
-    assert dict(zip(header, every, strict=True))["top1_loss_points"] == pytest.approx(2.0)
+    assert dict(zip_strict(header, every))["top1_loss_points"] == pytest.approx(2.0)
     assert none[0] == "(none)" and first[0] == "conv2d_0"
     out = io.StringIO()
     csv.writer(out).writerows(sensitivity_tables.rows(FOUND))

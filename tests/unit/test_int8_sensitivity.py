@@ -9,6 +9,7 @@ from qat8 import artifacts
 from qat8.datafile import DTYPES, Header, Writer
 from qat8.engine import paddle
 from qat8.int8 import fp32_weights, inspection, passes
+from qat8.older_python import zip_strict
 from qat8.stages import convert, sensitivity
 
 SIDE, CLASSES, IMAGES = 16, 10, 24
@@ -55,7 +56,7 @@ def home(tmp_path_factory):
     answers = predictor(directory / "fp32", 1)(images).argmax(1)
     header = Header(IMAGES, SIDE, SIDE, DTYPES[1], CLASSES, (0.0,) * 3, (1.0,) * 3, {})
     writer = Writer(directory / "val.bin", header)
-    for pixels, label in zip(images, answers, strict=True):
+    for pixels, label in zip_strict(images, answers):
         writer.append(pixels, int(label))
     writer.close()
     return directory

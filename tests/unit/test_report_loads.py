@@ -1,5 +1,7 @@
 """Scenarios and instances in the report. All numbers here are invented."""
 
+from __future__ import annotations
+
 import sys
 from pathlib import Path
 

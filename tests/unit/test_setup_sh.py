@@ -1,5 +1,7 @@
 """src/setup.sh in a copy of the tree, with a PATH of stand-ins: what is missing, and when there is nothing to do."""
 
+from __future__ import annotations
+
 import hashlib
 import shutil
 import subprocess
@@ -36,14 +38,23 @@ def tree(tmp_path):
 
 
 @pytest.fixture
-def path(tmp_path):
+def program(tmp_path):
+    """`program(name, text)` writes a program of that directory; `program(name, version=...)` an interpreter."""
+    (tmp_path / "bin").mkdir()
+
+    def make(name: str, text: str = PYTHON, **answers) -> None:
+        for key, value in ({"version": "3.11", "venv": 0, "shared": 0, "pip": 0} | answers).items():
+            text = text.replace("{" + key + "}", str(value))
+        (tmp_path / "bin" / name).write_text(text)
+        (tmp_path / "bin" / name).chmod(0o755)
+
+    return make
+
+
+@pytest.fixture
+def path(tmp_path, program):
     """`path(without=..., python=...)` fills the directory that alone is on the PATH."""
     directory = tmp_path / "bin"
-    directory.mkdir()
-
-    def program(name: str, text: str) -> None:
-        (directory / name).write_text(text)
-        (directory / name).chmod(0o755)
 
     def make(without=(), python: str | None = "python3.11", machine="Linux x86_64", free="99999", **answers):
         for name in SYSTEM:
@@ -55,11 +66,7 @@ def path(tmp_path):
             (directory / "df").unlink()
             program("df", f"#!/bin/bash\necho Avail\necho {free}\n")
         if python:
-            given = {"version": "3.11", "venv": 0, "shared": 0, "pip": 0} | answers
-            text = PYTHON
-            for key, value in given.items():
-                text = text.replace("{" + key + "}", str(value))
-            program(python, text)
+            program(python, **answers)
         return directory
 
     return make
@@ -101,25 +108,48 @@ def test_without_python_its_packages_are_named(path, setup, tree):
     stopped(setup(), tree, "apt-get install -y python3 python3-venv libpython3.11")
 
 
-@pytest.mark.parametrize("version", ["3.12", "3.9", "2.7"])
+@pytest.mark.parametrize("version", ["3.12", "3.13", "3.8", "2.7"])
 def test_another_version_of_python_is_not_taken(path, setup, tree, version):
     path(python="python3", version=version)
-    stopped(
-        setup(), tree, f"python3 is Python {version}", "expected Python 3.11", "PYTHON=/path/to/python3.11 make setup"
-    )
+    stopped(setup(), tree, f"python3 is Python {version}", "expected Python 3.9, 3.10 or 3.11",
+            "PYTHON=/path/to/python3.11 make setup")  # fmt: skip
 
 
 def test_a_python_that_was_named_is_the_one_that_is_spoken_of(path, setup, tree):
-    path(python="python3.9", version="3.9")
-    stopped(setup(PYTHON="python3.9"), tree, "error: python3.9 is Python 3.9", "expected Python 3.11", "3.10", "3.12")
+    path(python="python3.8", version="3.8")
+    stopped(setup(PYTHON="python3.8"), tree, "error: python3.8 is Python 3.8", "3.9, 3.10 or 3.11", "3.12")
     stopped(setup(PYTHON="/no/python"), tree, "PYTHON=/no/python is no program", "PYTHON=/path/to/python3.11")
+    stopped(setup(PYTHON="cmake"), tree, "error: cmake is ", "3.9, 3.10 or 3.11")
 
 
-def test_debians_python3_is_taken_when_it_is_3_11(path, setup, tree):
-    path(python="python3")
+@pytest.mark.parametrize(
+    ("python", "version"), [("python3", "3.11"), ("python3", "3.10"), ("python3", "3.9"), ("python3.9", "3.9")]
+)
+def test_each_python_that_it_works_with_is_taken(path, setup, tree, python, version):
+    path(python=python, version=version)
     done = setup()
     assert done.returncode == 0, done
-    assert "Python 3.11.9" in done.stdout
+    assert f"Python {version}.9" in done.stdout
+
+
+def test_of_several_pythons_3_11_is_taken_and_one_that_is_too_new_is_passed_over(path, setup, program):
+    path(python="python3", version="3.12")
+    program("python3.9", version="3.9")
+    assert "Python 3.9.9" in setup().stdout
+    program("python3.10", version="3.10")
+    program("python3.11", version="3.11")
+    assert "Python 3.11.9" in setup(PYTHON="python3.11").stdout
+
+
+def test_another_python_makes_the_environment_anew_but_only_if_it_is_named(path, setup, tree, program):
+    path()
+    program("python3.9", version="3.9")
+    assert "Python 3.9.9" in setup(PYTHON="python3.9").stdout
+    assert [setup(**named).stdout for named in ({}, {"PYTHON": "python3.9"})] == ["", ""]
+    assert "Python 3.11.9" in setup(PYTHON="python3.11").stdout
+    assert setup().stdout == ""
+    done = setup(PYTHON="/no/python")
+    assert done.returncode == 5 and "is no program" in done.stderr and (tree / ".venv/bin/inv").exists()
 
 
 def test_a_python_named_by_the_user_is_taken(path, setup):
@@ -130,7 +160,12 @@ def test_a_python_named_by_the_user_is_taken(path, setup):
 
 def test_a_python_without_venv_or_shared_library_names_their_packages(path, setup, tree):
     path(venv=1, shared=1)
-    stopped(setup(), tree, "missing: python3-venv libpython3.11; next: apt-get install -y python3-venv libpython3.11")
+    stopped(setup(), tree, "missing: python3.11-venv libpython3.11; next: apt-get install -y python3.11-venv libpython")
+
+
+def test_the_packages_of_another_python_are_named_by_its_version(path, setup, tree):
+    path(python="python3", version="3.9", venv=1, shared=1)
+    stopped(setup(), tree, "missing: python3.9-venv libpython3.9; next: apt-get install -y python3.9-venv libpython3.9")
 
 
 @pytest.mark.parametrize("machine", ["Linux aarch64", "Darwin arm64", "Darwin x86_64"])

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from qat8.errors import StageError, UsageError, VerificationError
+from qat8.older_python import zip_strict
 from qat8.soak import judge, plot, watch
 from qat8.soak.record import Process, Sample, Soak
 from qat8.soak.sampling import sample
@@ -20,7 +21,7 @@ def samples(anonymous, fds=9, threads=2) -> list[Sample]:
     """One every 5 s."""
     fds, threads = np.broadcast_to(fds, len(anonymous)), np.broadcast_to(threads, len(anonymous))
     return [Sample(seconds=5.0 * i, anonymous=int(a), rss=int(a) + 50 * MIB, pss=None, fds=int(f), threads=int(t))
-            for i, (a, f, t) in enumerate(zip(anonymous, fds, threads, strict=True))]  # fmt: skip
+            for i, (a, f, t) in enumerate(zip_strict(anonymous, fds, threads))]  # fmt: skip
 
 
 def grew(*args, warm=100.0, **kwargs) -> set[str]:

@@ -301,7 +301,7 @@ def test_a_manifest_of_another_data_file_is_refused(refuses, home):
 
 
 def test_a_clock_that_was_set_back_overwrites_no_results(home):
-    created = datetime.datetime(2026, 1, 1, tzinfo=datetime.UTC)
+    created = datetime.datetime(2026, 1, 1, tzinfo=datetime.timezone.utc)
     first = benchmark._run_id(created)
     (home / "results").mkdir()
     (home / f"results/{first}.json").write_text("{}")

@@ -1,5 +1,7 @@
 """`inv compare` and `inv history`, on results whose differences are known."""
 
+from __future__ import annotations
+
 import csv
 import json
 import re
@@ -12,6 +14,7 @@ sys.path.insert(0, str(Path(__file__).parents[1] / "data"))
 import report_fixture as fixture
 
 from qat8 import comparison, results
+from qat8.older_python import zip_strict
 from qat8.report import history as history_report
 from qat8.results import Check
 from qat8.stages import compare, history
@@ -28,7 +31,7 @@ def written(tmp_path):
             factor = int8 if run.precision == "int8" else 1.0
             reps = [speed * factor for speed in run.repetitions[:repetitions]]
             runs.append(run.model_copy(update={"repetitions": reps, "images_per_second": sorted(reps)[len(reps) // 2]}))
-        pairs = zip(runs[::2], runs[1::2], strict=True)
+        pairs = zip_strict(runs[::2], runs[1::2])
         environment = made.environment
         if cpu:
             environment = environment.model_copy(update={"cpu": {**environment.cpu, **cpu}})

@@ -10,6 +10,7 @@ import pytest
 
 from qat8 import artifacts, datafile, imaging
 from qat8.datafile import Reader
+from qat8.older_python import zip_strict
 from qat8.stages import preprocess
 
 HEAD = datafile.HEADER_BYTES
@@ -39,7 +40,7 @@ def test_the_file_holds_the_lists_images_and_labels_in_its_order(make, photograp
     with Reader(make(data_dir)) as reader:
         images, labels = reader.batch(0, 9)
         spec = preprocess.replace(imaging.SYMMETRIC, crop=16)
-        for image, name in zip(images, ("2.jpg", "0.jpg"), strict=True):
+        for image, name in zip_strict(images, ("2.jpg", "0.jpg")):
             pixels = imaging.preprocess(data_dir / "val" / name, spec)
             assert np.array_equal(image, datafile.normalise(pixels, spec.mean, spec.std))
     assert labels.tolist() == [7, 1]

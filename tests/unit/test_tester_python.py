@@ -21,6 +21,7 @@ from sample_tester import check_bf16, write_atomically
 from qat8 import instructions, paddle_error
 from qat8.datafile import Header, Reader, Writer
 from qat8.errors import MachineError, ModelError, UsageError, VerificationError
+from qat8.older_python import zip_strict
 
 
 def test_ranks_agree_with_a_stable_sort_also_where_scores_are_equal():
@@ -28,7 +29,7 @@ def test_ranks_agree_with_a_stable_sort_also_where_scores_are_equal():
     scores = random.integers(0, 4, (200, 7)).astype(np.float32)  # few values: many ties
     labels = random.integers(0, 7, 200)
     order = np.argsort(-scores, axis=1, kind="stable")
-    expected = [list(row).index(label) for row, label in zip(order, labels, strict=True)]
+    expected = [list(row).index(label) for row, label in zip_strict(order, labels)]
     assert rank_labels(scores, labels).tolist() == expected
 
 

@@ -9,6 +9,7 @@ import pytest
 from qat8 import config as configuration
 from qat8 import datafile, imaging
 from qat8.errors import DataError
+from qat8.older_python import zip_strict
 from qat8.training.images import Images
 from qat8.training.loader import Loader
 
@@ -108,5 +109,5 @@ def test_plain_batches_are_what_the_data_file_holds_in_the_lists_order(data_dir)
     got = list(images.plain(images.validation, 2))
     assert [label for _, y in got for label in y.ravel()] == [label for _, label in images.validation]
     expected = [imaging.preprocess(path, SPEC) for path, _ in images.validation]
-    for x, pixels in zip(np.concatenate([x for x, _ in got]), expected, strict=True):
+    for x, pixels in zip_strict(np.concatenate([x for x, _ in got]), expected):
         assert np.array_equal(x, datafile.normalise(pixels, SPEC.mean, SPEC.std))

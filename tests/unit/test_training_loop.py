@@ -3,6 +3,8 @@
 Its logits are the teacher's plus `w` in the first class: the nearer w is to 0, the nearer it is to FP32.
 """
 
+from __future__ import annotations
+
 import dataclasses
 
 import numpy as np

@@ -12,6 +12,7 @@ from tiny_network import CLASSES, MODEL, build
 
 from qat8 import config as configuration
 from qat8.engine import paddle
+from qat8.older_python import zip_strict
 from qat8.training import calibration, loop, programs
 from qat8.training.checkpoint import Checkpoints
 from qat8.training.images import Images
@@ -104,8 +105,8 @@ def test_correction_gives_quantized_layers_the_means_that_they_have_in_fp32(open
             means = calibration._average(session, copy, batches, names, scope)
             own = scope or session.scope
             running = [np.array(own.find_var(op.input("Mean")[0]).get_tensor()) for op in norms]
-            found.append([mean - now for mean, now in zip(means, running, strict=True)])
-        return [float(np.abs(a - b).max()) for a, b in zip(*found, strict=True)]
+            found.append([mean - now for mean, now in zip_strict(means, running)])
+        return [float(np.abs(a - b).max()) for a, b in zip_strict(*found)]
 
     before = state(session)
     shifted = shifts()
@@ -220,7 +221,7 @@ def test_interrupted_at_any_phase_and_resumed_it_ends_with_the_same_history_and_
         resumed_best, resumed, resumed_weights, rest = train(opened, images, directory)
         assert resumed_best.best_at == best.best_at
         assert [e["at"] for e in resumed.history] == [e["at"] for e in position.history]
-        for mine, theirs in zip(resumed.history, position.history, strict=True):
+        for mine, theirs in zip_strict(resumed.history, position.history):
             assert mine["divergence"] == pytest.approx(theirs["divergence"], abs=1e-6)
         for name in weights:
             assert resumed_weights[name] == pytest.approx(weights[name], abs=1e-6), name

@@ -1,5 +1,7 @@
 """The key-value server by which the processes of a training find each other."""
 
+from __future__ import annotations
+
 import urllib.error
 import urllib.request
 

@@ -13,6 +13,7 @@ import time
 from collections.abc import Iterator, Sequence
 
 from qat8 import kernel
+from qat8.older_python import zip_strict
 from qat8.results import Conditions
 
 SAMPLE_SECONDS = 0.2
@@ -58,8 +59,8 @@ def _between(
     there, elsewhere = ([n for n in after.ticks if (n in cpus) is inside] for inside in (True, False))
     busy, steal = _busy(before, after, there), _spent(before, after, there, ("steal",))
     available = seconds * len(there)
-    throttled = [_less(a, b) for a, b in zip(after.throttling or (None, None), before.throttling or (None, None),
-                                            strict=True)]  # fmt: skip
+    counters = (taken.throttling or (None, None) for taken in (after, before))
+    throttled = [_less(a, b) for a, b in zip_strict(*counters)]
     return Conditions(
         seconds=seconds,
         cpu_seconds=children,

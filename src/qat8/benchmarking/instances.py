@@ -16,6 +16,7 @@ import numpy as np
 from qat8 import latencies, processes, scenario_results
 from qat8.errors import StageError
 from qat8.latencies import Queries
+from qat8.older_python import zip_strict
 from qat8.scenario_results import ScenarioRun
 
 START_NS = 100_000_000  # from the word to the start: every tester has read it by then
@@ -85,7 +86,7 @@ def run(commands: Sequence[Sequence[str]], threads: int) -> Group:
         files = [(Path(directory) / f"{i}.json", Path(directory) / f"{i}.raw") for i in range(len(commands))]
         full = [
             [*command, "--barrier", f"--json={json}", f"--latencies_file={raw}"]
-            for command, (json, raw) in zip(commands, files, strict=True)
+            for command, (json, raw) in zip_strict(commands, files)
         ]
         with _started(full, processes.openmp(threads)) as children:
             for child in children:

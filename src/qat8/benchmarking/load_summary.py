@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from qat8.benchmarking.loads import Loads
 from qat8.benchmarking.validity import MAX_OTHER_LOAD, MAX_STEAL
+from qat8.older_python import zip_strict
 from qat8.results import Check, Comparison, Run
 from qat8.scenario_results import Instances, ScenarioRun
 from qat8.statistics import median, paired_ratios
@@ -34,7 +35,7 @@ def _run(loads: Loads, record: Instances) -> Run:
 def comparisons(loads: Loads) -> list[Comparison]:
     """INT8 against FP32 of the same split, repetition by repetition."""
     found = []
-    for fp32, int8 in zip(loads.instances[::2], loads.instances[1::2], strict=True):
+    for fp32, int8 in zip_strict(loads.instances[::2], loads.instances[1::2]):
         if fp32.instances > 1:
             ratio = paired_ratios(int8.repetitions, fp32.repetitions)
             found.append(Comparison(
@@ -69,7 +70,7 @@ def checks(loads: Loads, accurate: dict[tuple[str, str], list[int]]) -> list[Che
 
 def _unchanged(run: ScenarioRun, expected: list[int]) -> tuple[bool, str]:
     """Whether a performance run computed what the accuracy run computed, as MLPerf's TEST01 asks."""
-    pairs = [(a, b) for a, b in zip(run.predictions, expected, strict=False) if a >= 0]
+    pairs = [(a, b) for a, b in zip(run.predictions, expected) if a >= 0]
     changed = sum(a != b for a, b in pairs)
     return changed <= MOST_CHANGED * len(pairs), f"{changed} of {len(pairs)} images got another class"
 

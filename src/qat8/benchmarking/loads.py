@@ -18,6 +18,7 @@ from qat8.benchmarking.instances import Group
 from qat8.benchmarking.plan import PRECISIONS, TESTERS, Plan
 from qat8.console import Bar, say
 from qat8.latencies import Queries
+from qat8.older_python import zip_strict
 from qat8.records import Latency
 from qat8.results import Conditions
 from qat8.scenario_results import Instances, ScenarioMeasurement, ScenarioRun
@@ -182,7 +183,7 @@ def _instances(plan: Plan, loads: Loads, model: str, batch_size: int, places: li
         record = _instances_record(model, precision, batch_size, groups[precision], places, nodes, bases[precision][0])
         loads.instances.append(record)
         for group in groups[precision]:
-            loads.runs += [(model, precision, list(p.cpus), r) for p, r in zip(places, group.runs, strict=True)]
+            loads.runs += [(model, precision, list(p.cpus), r) for p, r in zip_strict(places, group.runs)]
     fp32, int8 = (record.images_per_second for record in loads.instances[-2:])
     say(f"  {what}: FP32 {fp32:.1f}, INT8 {int8:.1f} images/s together")
 

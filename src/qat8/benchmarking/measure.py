@@ -11,6 +11,7 @@ from qat8.benchmarking.conditions import watch
 from qat8.benchmarking.onednn_log import Seen
 from qat8.benchmarking.plan import BF16, PRECISIONS, Cell, Plan
 from qat8.console import Bar, say
+from qat8.older_python import zip_strict
 from qat8.results import TesterRun, load_tester_run
 
 Measured = dict[tuple[Cell, str], list[TesterRun]]
@@ -47,7 +48,7 @@ def _run(plan: Plan, cell: Cell, precision: str) -> TesterRun:
 
 def _say(cell: Cell, runs: Measured) -> None:
     fp32, int8 = ([r.images_per_second for r in runs[cell, p]] for p in PRECISIONS)
-    ratios = sorted(b / a for a, b in zip(fp32, int8, strict=True))
+    ratios = sorted(b / a for a, b in zip_strict(fp32, int8))
     middle = sorted(fp32)[len(fp32) // 2], sorted(int8)[len(int8) // 2]
     spread = f"{ratios[0]:.2f} to {ratios[-1]:.2f}"
     more = sorted(r.images_per_second for r in runs.get((cell, BF16), []))

@@ -5,6 +5,7 @@ from __future__ import annotations
 from qat8 import artifacts, peers
 from qat8.benchmarking.measure import Measured
 from qat8.benchmarking.plan import BF16, Cell, Plan
+from qat8.older_python import zip_strict
 from qat8.results import Check, PeerComparison, TesterRun
 from qat8.statistics import paired_ratios
 
@@ -34,7 +35,7 @@ def _compare(measured: Measured, ours: Cell, theirs: Cell, precision: str) -> Pe
 
 
 def _agreement(a: TesterRun, b: TesterRun) -> float:
-    same = sum(x == y for x, y in zip(a.predictions, b.predictions, strict=True))
+    same = sum(x == y for x, y in zip_strict(a.predictions, b.predictions))
     return same / max(len(a.predictions), 1)
 
 

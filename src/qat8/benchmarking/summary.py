@@ -15,6 +15,7 @@ from qat8.benchmarking import gate
 from qat8.benchmarking.measure import Measured
 from qat8.benchmarking.plan import BF16, Cell, Plan
 from qat8.errors import DataError
+from qat8.older_python import zip_strict
 from qat8.results import AccuracyGate, Comparison, Latency, Run, SubsetAccuracy, TesterRun
 from qat8.statistics import bootstrap_interval, median, paired_ratios, percentiles, wilson_interval
 
@@ -90,7 +91,7 @@ def comparisons(plan: Plan, measured: Measured, precision: str = "int8") -> list
             top1_diff=_difference(narrowed["top1"], tops["top1"]),
             top5_diff=_difference(narrowed["top5"], tops["top5"]),
             speedup_interval=bootstrap_interval(
-                [b.images_per_second / a.images_per_second for a, b in zip(fp32, narrow, strict=True)]
+                [b.images_per_second / a.images_per_second for a, b in zip_strict(fp32, narrow)]
             ),
         )
         found.append(record)

@@ -13,6 +13,7 @@ from qat8 import artifacts, instructions, kernel, peers
 from qat8.benchmarking.measure import Measured
 from qat8.benchmarking.onednn_log import Kernels
 from qat8.benchmarking.plan import BF16, ENGINE, Cell, Plan
+from qat8.older_python import zip_strict
 from qat8.results import AccuracyGate, Check, Conditions, TesterRun
 from qat8.statistics import bootstrap_interval, spread
 
@@ -227,7 +228,7 @@ def _range(ratios: list[float]) -> str:
 def _ratios(measured: Measured, cell: Cell, precision: str) -> list[float]:
     """INT8 (BF16) over FP32, repetition by repetition."""
     fp32, narrow = ([run.images_per_second for run in measured[cell, p]] for p in ("fp32", precision))
-    return [b / a for a, b in zip(fp32, narrow, strict=True)]
+    return [b / a for a, b in zip_strict(fp32, narrow)]
 
 
 def _gate(gate: AccuracyGate) -> Check:

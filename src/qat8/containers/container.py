@@ -8,7 +8,7 @@ import signal
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import BinaryIO
+from typing import BinaryIO, Optional
 
 import docker
 import requests
@@ -18,8 +18,9 @@ from docker.types import Mount
 from qat8 import archives
 from qat8.containers import engine, leftovers, rights, topology
 from qat8.errors import DataError, MachineError
+from qat8.older_python import zip_strict
 
-Sink = Callable[[bytes | None, bytes | None], None]  # a piece of stdout, a piece of stderr
+Sink = Callable[[Optional[bytes], Optional[bytes]], None]  # a piece of stdout, a piece of stderr
 STOP_SECONDS = 20
 
 
@@ -84,7 +85,7 @@ def output(client: docker.DockerClient, spec: Spec) -> tuple[int, str, str]:
     said: tuple[list[bytes], list[bytes]] = ([], [])
 
     def sink(*pieces: bytes | None) -> None:
-        for stream, piece in zip(said, pieces, strict=True):
+        for stream, piece in zip_strict(said, pieces):
             stream.append(piece or b"")
 
     with Container(client, spec) as container:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import io
 import json
 import os
@@ -16,6 +15,7 @@ import docker
 from qat8 import __version__
 from qat8.containers.container import Spec, output
 from qat8.errors import MachineError
+from qat8.older_python import file_digest
 
 # A licence as the package gives it: its SPDX expression, else its classifiers, else the first line of its text.
 PYTHON_LIST = """
@@ -125,7 +125,7 @@ def files(client: docker.DockerClient, tag: str) -> dict[str, str]:
         with tarfile.open(fileobj=io.BufferedReader(_Stream(iter(container.export()))), mode="r|") as archive:
             for member in archive:
                 content = archive.extractfile(member) if member.isreg() else None
-                digest = hashlib.file_digest(content, "sha256").hexdigest() if content else member.linkname
+                digest = file_digest(content, "sha256").hexdigest() if content else member.linkname
                 mode = stat.S_IMODE(member.mode)
                 kind = member.type.decode()
                 found[member.name] = f"{kind} {mode:o} {member.uid}:{member.gid} {digest}"

@@ -211,7 +211,7 @@ def gather(fleet: Fleet, jobs: list[Job], hosts: dict[str, Host], failed: dict[t
         rows.append({"host": job.host, "url": hosts[job.host].url, "model": job.model,
                      "status": "done" if measured else "failed", "error": error, "results": measured})  # fmt: skip
     content = {"schema": 1, "run_id": fleet.run_id, "rows": rows,
-               "created": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")}  # fmt: skip
+               "created": datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds")}  # fmt: skip
     target = fleet.directory / "fleet.json"
     with artifacts.atomic_file(target) as temporary:
         temporary.write_text(json.dumps(content, indent=1) + "\n")

@@ -8,7 +8,6 @@ cpus = "0-23"               # optional: only these CPUs, instead of one job per 
 from __future__ import annotations
 
 import re
-import tomllib
 from pathlib import Path
 
 import docker
@@ -16,6 +15,7 @@ from docker.errors import DockerException
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 
 from qat8.errors import DataError, UsageError
+from qat8.older_python import tomllib
 
 NAME = r"[A-Za-z0-9_][\w.-]*"  # it becomes part of a file's name
 

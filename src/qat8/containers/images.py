@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import difflib
 import os
-import tomllib
 from pathlib import Path
 from typing import Annotated
 
@@ -12,6 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 
 from qat8.artifacts import REPOSITORY
 from qat8.errors import DataError, UsageError
+from qat8.older_python import tomllib
 
 FILE = REPOSITORY / "docker" / "images.toml"
 WHEEL_TAG, SOURCE_TAG = "qat8:wheel", "qat8:source"

@@ -1,7 +1,8 @@
 """The locks: every package by version and SHA-256. uv resolves them; all of them together, or none.
 
 A lock is made in a copy beside the others, because the groups are resolved under the run-time lock's versions
-(`-c requirements.txt`). What is in a lock stays as it is unless an upgrade is asked for.
+(`-c requirements.txt`). What is in a lock stays as it is unless an upgrade is asked for. One lock serves every Python
+of PYTHONS: where one needs another version than the others, the package is pinned twice, by markers.
 """
 
 from __future__ import annotations
@@ -14,11 +15,17 @@ import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
+from packaging.markers import Marker
+
 from qat8 import artifacts
 from qat8.console import say
 from qat8.errors import MachineError, UsageError
 
-PIN = re.compile(r"^([A-Za-z0-9][\w.-]*)(?:\[[^\]]*\])?==([^\s;\\]+)", re.MULTILINE)
+PIN = re.compile(r"^([A-Za-z0-9][\w.-]*)(?:\[[^\]]*\])?==([^\s;\\]+)(?: *; *([^\\\n]*[^\\\s]))?", re.MULTILINE)
+ENTRY = re.compile(r"^(?=[A-Za-z0-9])", re.MULTILINE)
+PYTHONS = ("3.9", "3.10", "3.11")
+# What src/setup.sh lets through; uv writes it to every line, where it says nothing: see `_shorter`.
+HERE = ("python_full_version < '3.12'", "implementation_name == 'cpython'", "sys_platform == 'linux'")
 
 
 @dataclass(frozen=True)
@@ -26,17 +33,26 @@ class Lock:
     name: str
     what: str
     more: tuple[str, ...] = ()
+    pythons: tuple[str, ...] = PYTHONS  # for which it is resolved
 
     @property
     def file(self) -> str:
         return f"{self.name}.txt"
 
 
+@dataclass(frozen=True)
+class Pin:
+    name: str  # normal
+    version: str
+    pythons: tuple[str, ...]  # of PYTHONS
+
+
 RUNTIME = Lock("requirements", "run time", ("--override", "requirements-overrides.in"))
 DEVELOPMENT = Lock("requirements-dev", "development")
 MLFLOW = Lock("requirements-mlflow", "optional: mlflow")
 DASK = Lock("requirements-dask", "optional: dask")
-PEERS = Lock("requirements-peers", "the peers' environment")
+# torch, numpy and onnxruntime of these versions have no wheels for older Pythons.
+PEERS = Lock("requirements-peers", "the peers' environment", pythons=("3.11",))
 ALL = (RUNTIME, DEVELOPMENT, MLFLOW, DASK, PEERS)
 
 
@@ -45,14 +61,41 @@ def normal(name: str) -> str:
     return re.sub(r"[-_.]+", "-", name).lower()
 
 
-def pins(lock: Lock, directory: Path = artifacts.REPOSITORY) -> dict[str, str]:
-    """Package -> version, as the lock has them."""
-    return {normal(name): version for name, version in PIN.findall((directory / lock.file).read_text())}
+def pins(lock: Lock, directory: Path = artifacts.REPOSITORY) -> list[Pin]:
+    """What the lock pins, in its order."""
+    return [_pin(found, lock) for found in PIN.finditer((directory / lock.file).read_text())]
+
+
+def _pin(found: re.Match, lock: Lock) -> Pin:
+    name, version, marker = found.groups()
+    fits = [p for p in lock.pythons if not marker or Marker(marker).evaluate(_environment(p))]
+    return Pin(normal(name), version, tuple(fits))
+
+
+def _environment(python: str) -> dict[str, str]:
+    return {"python_version": python, "python_full_version": f"{python}.99"}
+
+
+def versions(lock: Lock, directory: Path = artifacts.REPOSITORY) -> dict[str, str]:
+    """Package -> its versions, by comma where there are several."""
+    found: dict[str, list[str]] = {}
+    for pin in pins(lock, directory):
+        found.setdefault(pin.name, []).append(pin.version)
+    return {name: ", ".join(several) for name, several in found.items()}
+
+
+def text_for(lock: Lock, python: str, directory: Path = artifacts.REPOSITORY) -> str:
+    """The lock's entries for one Python, without markers: pip reads markers for the Python that runs it alone."""
+    kept = []
+    for entry in ENTRY.split((directory / lock.file).read_text()):
+        if (found := PIN.match(entry)) and python in _pin(found, lock).pythons:
+            kept.append(entry.replace(f" ; {found[3]}", "", 1))
+    return "".join(kept)
 
 
 def without_hash(lock: Lock, directory: Path = artifacts.REPOSITORY) -> list[str]:
     """The packages of a lock that pip would install unchecked; none, if all is well."""
-    entries = re.split(r"\n(?=[A-Za-z0-9])", (directory / lock.file).read_text())
+    entries = ENTRY.split((directory / lock.file).read_text())
     return [e.splitlines()[0] for e in entries if PIN.match(e) and "--hash=sha256:" not in e]
 
 
@@ -64,12 +107,13 @@ def renew(locks: list[Lock], upgrade: bool, packages: list[str], find_links: str
         MachineError: uv could not; its own words. No lock has changed.
         UsageError: a package that no lock has.
     """
-    known = {name for lock in locks for name in pins(lock, directory)}
+    known = {pin.name for lock in locks for pin in pins(lock, directory)}
     if missing := [name for name in packages if normal(name) not in known]:
         raise UsageError(f"--package {missing[0]}", f"a package of {', '.join(lock.file for lock in locks)}")
     with tempfile.TemporaryDirectory(prefix="qat8-lock-") as copy:
         for path in directory.glob("requirements*"):
             shutil.copy(path, copy)
+        (Path(copy) / "pyproject.toml").write_text(f'[tool.uv]\nenvironments = ["{" and ".join(HERE)}"]\n')
         for lock in locks:
             wanted = ["--upgrade"] if upgrade else [f"--upgrade-package={name}" for name in packages]
             _compile(lock, Path(copy), [*wanted, *([f"--find-links={find_links}"] if find_links else [])])
@@ -84,13 +128,25 @@ def _compile(lock: Lock, directory: Path, more: list[str]) -> None:
     say(f"resolving {lock.name}.in")
     command = [
         sys.executable, "-m", "uv", "pip", "compile", "--quiet", "--generate-hashes", "--no-emit-index-url",
-        "--no-emit-find-links", "--python-version=3.11", "--custom-compile-command=make lock", *lock.more, *more,
+        "--no-emit-find-links", *(["--universal"] if len(lock.pythons) > 1 else []),
+        f"--python-version={lock.pythons[0]}", "--custom-compile-command=make lock",
+        *lock.more, *more,
         f"--output-file={lock.file}", f"{lock.name}.in",
     ]  # fmt: skip
     done = subprocess.run(command, cwd=directory, stdin=subprocess.DEVNULL, capture_output=True, text=True)
     if done.returncode:
         said = " ".join(line.strip(" │╰─▶×") for line in done.stderr.splitlines()).strip()
         raise MachineError(f"{lock.name}.in: {said or 'uv said nothing'}", next_step="loosen it, or check the network")
+    file = directory / lock.file
+    file.write_text(PIN.sub(_shorter, file.read_text()))
+
+
+def _shorter(found: re.Match) -> str:
+    """A pin whose marker leaves out what is true wherever a lock is installed."""
+    if not found[3]:
+        return found[0]
+    left = [part for part in found[3].split(" and ") if part not in HERE]
+    return found[0].replace(f" ; {found[3]}", f" ; {' and '.join(left)}" if left else "")
 
 
 def moved(before: dict[str, dict[str, str]], after: dict[str, dict[str, str]]) -> list[tuple[str, str, str, str]]:

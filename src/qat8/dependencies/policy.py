@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import datetime
-import tomllib
 from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from qat8.artifacts import REPOSITORY
 from qat8.errors import DataError
+from qat8.older_python import tomllib
 
 FILE = REPOSITORY / "pyproject.toml"
 

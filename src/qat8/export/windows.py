@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from qat8.export.values import number, refuse
+from qat8.older_python import zip_strict
 
 
 @dataclass(frozen=True)
@@ -41,7 +42,7 @@ def window(op, kernel: tuple[int, int], shape: tuple[int, int, int]) -> Window:
 
 def _same(kernel, strides, sides) -> tuple[int, int, int, int]:
     """TensorFlow's: an output of ceil(side / stride); the odd pixel goes behind."""
-    total = [max((-(-n // s) - 1) * s + k - n, 0) for n, s, k in zip(sides, strides, kernel, strict=True)]
+    total = [max((-(-n // s) - 1) * s + k - n, 0) for n, s, k in zip_strict(sides, strides, kernel)]
     first = [t // 2 for t in total]
     return first[0], first[1], total[0] - first[0], total[1] - first[1]
 
@@ -51,9 +52,9 @@ def pooling_window(op, shape: tuple[int, int, int]) -> Window:
         return Window(shape[1:], shape[1:])
     if op.attr("adaptive"):
         sides = _pair(op, "ksize")
-        if any(n % k for n, k in zip(shape[1:], sides, strict=True)):
+        if any(n % k for n, k in zip_strict(shape[1:], sides)):
             refuse(op, f"adaptive pooling of {shape[1]} x {shape[2]} to {sides[0]} x {sides[1]}")
-        kernel = tuple(n // k for n, k in zip(shape[1:], sides, strict=True))
+        kernel = tuple(n // k for n, k in zip_strict(shape[1:], sides))
         return Window(kernel, kernel)
     found = window(op, _pair(op, "ksize"), shape)
     if op.attr("ceil_mode"):

@@ -15,6 +15,7 @@ from __future__ import annotations
 import numpy as np
 
 from qat8.engine import paddle
+from qat8.older_python import zip_strict
 
 LEVELS = 127
 # The operators whose weights oneDNN quantizes: slot of the weight, and the axis of its output channels.
@@ -63,7 +64,7 @@ def _compact_weight(program, scope, op, name: str, axis: int) -> bool:
     found = on_grid(np.array(scope.find_var(name).get_tensor()), axis)
     if found is None:
         return False
-    for suffix, values in zip(("int8", "step"), found, strict=True):
+    for suffix, values in zip_strict(("int8", "step"), found):
         new = block.create_var(name=f"{name}@{suffix}", shape=values.shape, dtype=str(values.dtype), persistable=True)
         scope.var(new.name).get_tensor().set(values, paddle.CPUPlace())
     for suffix in ("levels", "float32"):

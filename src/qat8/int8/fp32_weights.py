@@ -10,6 +10,7 @@ import numpy as np
 
 from qat8.engine import paddle
 from qat8.int8.selection import Wanted, layer_name
+from qat8.older_python import zip_strict
 
 WITH_WEIGHTS = ("conv2d", "depthwise_conv2d", "fused_conv2d", "mul", "matmul", "matmul_v2")
 _BEHIND = ("fake_channel_wise_dequantize_max_abs", "fake_dequantize_max_abs", "batch_norm", "elementwise_add")
@@ -58,8 +59,8 @@ def _copy(names: list[str], scope, reference) -> bool:
         return False
     arrays = [np.array(source.get_tensor()) for source in sources]
     tensors = [scope.find_var(name).get_tensor() for name in names]
-    if any(list(tensor.shape()) != list(array.shape) for tensor, array in zip(tensors, arrays, strict=True)):
+    if any(list(tensor.shape()) != list(array.shape) for tensor, array in zip_strict(tensors, arrays)):
         return False
-    for tensor, array in zip(tensors, arrays, strict=True):
+    for tensor, array in zip_strict(tensors, arrays):
         tensor.set(array, paddle.CPUPlace())
     return True

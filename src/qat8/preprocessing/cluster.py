@@ -17,6 +17,7 @@ from PIL import features
 
 from qat8 import __version__, imaging
 from qat8.errors import DataError, MachineError, QatError, UsageError
+from qat8.older_python import zip_strict
 from qat8.preprocessing import work
 from qat8.preprocessing.listing import Chunk
 from qat8.preprocessing.pools import AHEAD
@@ -75,7 +76,7 @@ def decode(
 ) -> tuple[list[np.ndarray], tuple | None]:
     """On the worker: uint8 [3, H, W] of each file, or the fault of the first that is no image."""
     try:
-        return [imaging.preprocess_bytes(c, Path(n), spec) for c, n in zip(contents, names, strict=True)], None
+        return [imaging.preprocess_bytes(c, Path(n), spec) for c, n in zip_strict(contents, names)], None
     except QatError as e:
         return [], (e.fact, e.expected, e.next_step)
 

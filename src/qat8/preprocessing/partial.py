@@ -25,6 +25,7 @@ import numpy as np
 
 from qat8 import datafile
 from qat8.checksum import crc32
+from qat8.older_python import zip_strict
 from qat8.preprocessing.listing import CHUNK, Chunk
 from qat8.preprocessing.work import Done, write_at
 
@@ -181,7 +182,7 @@ class Partial:
         size = self.header.image_bytes
         start = self.header.images_offset + done.index * CHUNK * size
         images = (os.pread(self._file, size, start + i * size) for i in range(done.images))
-        return all(crc32(image) == crc for image, crc in zip(images, done.crcs, strict=True))
+        return all(crc32(image) == crc for image, crc in zip_strict(images, done.crcs))
 
 
 def allocate(file: int, size: int) -> None:

@@ -7,6 +7,7 @@ from pathlib import Path
 from qat8 import artifacts
 from qat8.int8 import compact, inspection, passes
 from qat8.int8.selection import layer_name
+from qat8.older_python import zip_strict
 from qat8.profiling.collect import Called
 from qat8.profiling.log import Primitive
 from qat8.profiling.operations import operations
@@ -25,7 +26,7 @@ def steps(calls: list[Called], model: Path) -> list[Step]:
             index=index, operator=call.operator.type, layer=_layer(call), saved=saved.stands_for(call.operator),
             input_shape=_first_shape(call.operator.inputs, saved),
             output_shape=_first_shape(call.operator.outputs, saved),
-            primitives=[_row(p, ms) for p, ms in zip(call.primitives, call.ms, strict=True)],
+            primitives=[_row(p, ms) for p, ms in zip_strict(call.primitives, call.ms)],
             outside_ms=call.outside_ms,
         )
         for index, call in enumerate(calls)

@@ -7,7 +7,6 @@ be timed by.
 
 from __future__ import annotations
 
-import itertools
 import re
 import statistics
 import sys
@@ -17,6 +16,7 @@ from pathlib import Path
 from qat8 import processes
 from qat8.console import step
 from qat8.errors import VerificationError
+from qat8.older_python import pairwise, zip_strict
 from qat8.profiling import worker
 from qat8.profiling.log import Operator, Primitive, parse_line
 
@@ -128,10 +128,10 @@ def join(logged: list[Run], traced: list[Run]) -> list[Called]:
     for run in [*logged, *traced]:
         if [p.identity for p in run.primitives] != wanted:
             raise VerificationError("two runs of the same model called different oneDNN primitives", "the same ones")
-    times = [statistics.median(of_one) for of_one in zip(*([p.ms for p in r.primitives] for r in logged), strict=True)]
-    outside = zip(*map(_outside, traced), strict=True)
+    times = [statistics.median(of_one) for of_one in zip_strict(*([p.ms for p in r.primitives] for r in logged))]
+    outside = zip_strict(*map(_outside, traced))
     calls, first = [], 0
-    for (operator, primitives), spent in zip(grouped(traced[-1]), outside, strict=True):
+    for (operator, primitives), spent in zip_strict(grouped(traced[-1]), outside):
         last = first + len(primitives)
         calls.append(Called(operator, primitives, times[first:last], statistics.median(spent)))
         first = last
@@ -152,9 +152,9 @@ def grouped(run: Run) -> list[tuple[Operator, list[Primitive]]]:
 def _outside(run: Run) -> list[float]:
     groups = grouped(run)
     starts = [operator.seconds for operator, _ in groups]
-    spans = itertools.pairwise([*starts, run.ended])
+    spans = pairwise([*starts, run.ended])
     inside = [sum(p.ms for p in primitives) for _, primitives in groups]
-    return [max(0.0, _ms_between(a, b) - ms) for (a, b), ms in zip(spans, inside, strict=True)]
+    return [max(0.0, _ms_between(a, b) - ms) for (a, b), ms in zip_strict(spans, inside)]
 
 
 def _ms_between(a: float, b: float) -> float:

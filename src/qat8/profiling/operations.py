@@ -36,5 +36,5 @@ def _product(problem: str) -> int | None:
     shapes = [[int(n) for n in part.split("x")] for part in problem.split(":") if re.fullmatch(r"\d+(x\d+)+", part)]
     if len(shapes) < 2 or shapes[0][-1] != shapes[1][-2]:
         return None
-    batch = math.prod(max(a, b) for a, b in zip(shapes[0][:-2], shapes[1][:-2], strict=False))
+    batch = math.prod(max(a, b) for a, b in zip(shapes[0][:-2], shapes[1][:-2]))
     return 2 * batch * shapes[0][-2] * shapes[0][-1] * shapes[1][-1]

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import matplotlib
 from matplotlib.figure import Figure
 
+from qat8.older_python import zip_strict
 from qat8.report import figures, plots, sentences, text
 from qat8.report.figures import Configuration
 from qat8.results import Comparison, Results, reasons
@@ -83,7 +84,7 @@ def draw(found: dict[Series, list[Point]]) -> dict[str, bytes]:
         longest = max(len(points) for points in found.values())
         figure = Figure(figsize=(max(6.0, 2 + 0.5 * longest), 2.6 * len(found)), layout="constrained")
         grid = figure.subplots(len(found), 1, squeeze=False)
-        for (axes,), (key, points) in zip(grid, found.items(), strict=True):
+        for (axes,), (key, points) in zip_strict(grid, found.items()):
             _panel(axes, points)
             axes.set_title(name(key), loc="left")
         return plots.both(figure, "history")

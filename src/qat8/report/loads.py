@@ -107,7 +107,7 @@ def scenarios_table(results: Results) -> Table:
     body = []
     found = {(s.model, s.scenario, s.threads, s.images_per_query, s.precision): s for s in results.scenarios}
     for key in dict.fromkeys(key[:-1] for key in found):
-        fp32, int8 = (found[*key, precision] for precision in ("fp32", "int8"))
+        fp32, int8 = (found[(*key, precision)] for precision in ("fp32", "int8"))
         tails = [text.milliseconds(s.latency_ms.p99) if s.latency_ms else "–" for s in (fp32, int8)]
         model, scenario, threads, images = key
         cells = (_metric(fp32), _metric(int8), _gain(fp32, int8), *tails)

@@ -6,6 +6,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
+from qat8.older_python import zip_strict
 from qat8.report import loads, text
 from qat8.report.ink import COLOURS, INK, NARROW, WIDE
 from qat8.report.loads import Pair
@@ -29,7 +30,7 @@ def draw(results: Results, models: list[str], narrow: bool) -> Figure:
     figure = Figure(figsize=size, layout="constrained")
     ratios = [h for h in heights for _ in range(3 - columns)]
     grid = figure.subplots(len(ratios), columns, squeeze=False, height_ratios=ratios).reshape(len(groups), 2)
-    for (name, found), (left, right) in zip(groups, grid, strict=True):
+    for (name, found), (left, right) in zip_strict(groups, grid):
         _scaling(left, name, [pair for pair in found if pair.fp32.instances == 1])
         _splits(right, name if narrow else "", found)
     keys = [Line2D([], [], color=c, marker=MARKERS[p], label=f"{p.upper()} (min to max)") for p, c in SHOWN.items()]

@@ -12,6 +12,7 @@ from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 from matplotlib.ticker import LogLocator, NullFormatter, StrMethodFormatter
 
+from qat8.older_python import zip_strict
 from qat8.report import figures, sentences
 from qat8.report.ink import BARS, COLOURS, INK, NARROW, WIDE, offsets
 from qat8.results import Results, Run
@@ -26,7 +27,7 @@ def draw(results: Results, models: list[str], narrow: bool) -> Figure:
     figure = Figure(figsize=(NARROW if narrow else WIDE, sum(heights) + LEGEND * (2 if narrow else 1)),
                     layout="constrained")  # fmt: skip
     grid = figure.subplots(len(models), 1, squeeze=False, height_ratios=heights)
-    for model, rows, (axes,) in zip(models, by_model, grid, strict=True):
+    for model, rows, (axes,) in zip_strict(models, by_model, grid):
         for y, row in enumerate(rows):
             for precision, run in row.runs.items():
                 if run.latency_percentiles_ms:

@@ -19,6 +19,7 @@ from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 
 from qat8 import tutorial
+from qat8.older_python import zip_strict
 from qat8.report import figures, plot_instances, plot_latency, text
 from qat8.report.figures import SpeedRow
 from qat8.report.ink import BARS, COLOURS, INK, NARROW, WIDE, offsets
@@ -120,7 +121,7 @@ def _speed(results: Results, models: list[str], narrow: bool) -> Figure:
     else:
         figure = _figure(WIDE, sum(heights) + LEGEND_HEIGHT)
         grid = figure.subplots(len(models), 2, squeeze=False, height_ratios=heights, width_ratios=[3, 2])
-    for rows, (left, right) in zip(by_model, grid, strict=True):
+    for rows, (left, right) in zip_strict(by_model, grid):
         _draw_speeds(left, rows, shown, figures.limits(results, rows), room=1.6 if narrow else 1.35)
         _draw_ratios(right, rows, labelled=narrow)
     ratio_keys = [Line2D([], [], color=INK, marker="o", linestyle="", label="ratio here (min to max)")]
@@ -187,7 +188,7 @@ def _accuracy(results: Results, models: list[str], narrow: bool) -> Figure:
     heights = [max(1, len(rows)) * len(shown) * BAR_HEIGHT + FRAME_HEIGHT for rows in bars]
     figure = _figure(NARROW if narrow else WIDE, sum(heights) + LEGEND_HEIGHT)
     grid = figure.subplots(len(models), 1, squeeze=False, height_ratios=heights)
-    for model, rows, (axes,) in zip(models, bars, grid, strict=True):
+    for model, rows, (axes,) in zip_strict(models, bars, grid):
         for y, (_, tops, intervals) in enumerate(rows):
             _draw_top1(axes, y, shown, tops, intervals)
         _rows(axes, [label for label, _, _ in rows])

@@ -101,6 +101,6 @@ def scalar(value: object) -> str:
         return "unknown"
     if isinstance(value, dict):
         return ", ".join(f"{key}: {scalar(item)}" for key, item in value.items())
-    if isinstance(value, list | tuple):
+    if isinstance(value, (list, tuple)):
         return ", ".join(scalar(item) for item in value)
     return str(value)

@@ -80,7 +80,7 @@ def _run(stage: str, argv: list[str], options: Options) -> int:
         info = client.info()
         cpus, nodes = topology.select(topology.of_engine(url, info), options.cpus, options.numa)
         memory = parse_memory(options.memory, info["MemTotal"])
-        run_id = f"{datetime.datetime.now(datetime.UTC):%Y%m%d-%H%M%S}-{os.getpid()}"
+        run_id = f"{datetime.datetime.now(datetime.timezone.utc):%Y%m%d-%H%M%S}-{os.getpid()}"
         facts = {
             "image": options.image or images.default_tag(), "image_id": image.id, "run_id": run_id, "cpus": cpus,
             "nodes": nodes, "memory": memory, "engine": info["ServerVersion"],

@@ -25,8 +25,8 @@ def main(argv: list[str]) -> None:
         parser.error("--url is OSV's: --service=osv")
     where: dict[tuple[str, str], list[str]] = {}
     for lock in locks.ALL:
-        for pin in locks.pins(lock).items():
-            where.setdefault(pin, []).append(lock.file)
+        for pin in locks.pins(lock):
+            where.setdefault((pin.name, pin.version), []).append(lock.file)
     with step(f"asking {args.service} about {len(where)} packages"):
         found = advisories.audit(where, args.service, args.url)
     rules = policy.load().accepted_advisories

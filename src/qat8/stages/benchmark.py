@@ -228,7 +228,7 @@ def _measured_before(identity: str) -> Path | None:
 
 
 def _measure(plan: planning.Plan, subsets, labels, identity: str, output: Path | None, max_drop: float):
-    created = datetime.datetime.now(datetime.UTC)
+    created = datetime.datetime.now(datetime.timezone.utc)
     run_id = _run_id(created)
     _say_what(plan)
     before = _checksums(plan)

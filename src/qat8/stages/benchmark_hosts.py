@@ -37,7 +37,7 @@ def main(argv: list[str]) -> None:
         build.require_current(engine.image(client, tag), tag)
     jobs = [job for name in names for job in _jobs(name, Path(args.data_file), list(chosen))]
     key = artifacts.fingerprint([others, tag, build.source_digest(), [job.digests for job in jobs], names])[:16]
-    run_id = f"{datetime.datetime.now(datetime.UTC):%Y%m%d-%H%M%S}-{os.getpid()}"
+    run_id = f"{datetime.datetime.now(datetime.timezone.utc):%Y%m%d-%H%M%S}-{os.getpid()}"
     directory = artifacts.DATA / "fleet" / key
     passed = {name: os.environ[name] for name in PASSED_ON if name in os.environ}
     passed["QAT8_GIT_COMMIT"] = environment.git_commit() or ""

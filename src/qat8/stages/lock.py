@@ -20,10 +20,10 @@ def main(argv: list[str]) -> None:
     parser.flag("find-links", default="", help="directory or page with torch's CPU build: the peers' lock, too")
     args = parser.parse_args(argv)
     chosen = [lock for lock in locks.ALL if lock is not locks.PEERS or args.find_links]
-    before = {lock.file: locks.pins(lock) for lock in chosen}
+    before = {lock.file: locks.versions(lock) for lock in chosen}
     with step("resolving"):
         locks.renew(chosen, args.upgrade, [name for name in args.package.split(",") if name], args.find_links)
-    moved = locks.moved(before, {lock.file: locks.pins(lock) for lock in chosen})
+    moved = locks.moved(before, {lock.file: locks.versions(lock) for lock in chosen})
     if moved:
         table = Table("package", "before", "now", "locks")
         for name, old, new, where in moved:

@@ -22,6 +22,7 @@ from qat8 import artifacts, cli, datafile, imaging, labels
 from qat8.console import Bar, say
 from qat8.errors import DataError
 from qat8.models import registry
+from qat8.older_python import zip_strict
 from qat8.preprocessing.listing import CHUNK, Chunk
 from qat8.preprocessing.partial import allocate
 from qat8.preprocessing.torchvision_peer import Torchvision
@@ -130,7 +131,7 @@ def _figures(times: dict[str, list[tuple[float, int]]], images: int, cpu: int, s
     ways = {
         name: {
             "images_per_second": statistics.median(n / seconds for seconds, n in turns),
-            "of_bare": statistics.median(b / seconds for (seconds, _), (b, _) in zip(turns, bare, strict=True)),
+            "of_bare": statistics.median(b / seconds for (seconds, _), (b, _) in zip_strict(turns, bare)),
         }
         for name, turns in times.items()
     }

@@ -46,7 +46,7 @@ def main(argv: list[str]) -> None:
     artifacts.model_files(model)
     fitting.require(model, Path(args.data_file))
     commands = _commands(args, model)
-    created = datetime.datetime.now(datetime.UTC)
+    created = datetime.datetime.now(datetime.timezone.utc)
     run_id = f"{created:%Y%m%d-%H%M%S}-{os.getpid()}"
     target = Path(args.output_dir or SOAKS / run_id)
     with artifacts.exclusive(target), artifacts.atomic_directory(target) as directory:

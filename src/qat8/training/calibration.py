@@ -16,6 +16,7 @@ import numpy as np
 
 from qat8.console import Bar
 from qat8.engine import paddle
+from qat8.older_python import zip_strict
 from qat8.training.images import Images
 from qat8.training.loader import Loader
 from qat8.training.programs import IMAGE, Session
@@ -48,7 +49,7 @@ def correct_means(session: Session, images: Images, count: int, batch_size: int)
     reference = _average(session, wanted, batches, names, session.reference)
     quantized, names = _with_means(session.test, [x for x, _ in norms])
     with Bar("BatchNorm means", len(norms)) as bar:
-        for (_, mean), name, target in zip(norms, names, reference, strict=True):
+        for (_, mean), name, target in zip_strict(norms, names, reference):
             (now,) = _average(session, quantized, batches, [name])
             # From the FP32 model's mean, not the present one: what BatchNorm is fed does not depend on its own mean, so
             # the shift is still there after a correction, and adding it again would double it.

@@ -94,7 +94,7 @@ class Checkpoints:
         for name, value in state.items():
             if value.dtype.kind not in "fiub" or value.shape != self._session.get(name).shape:
                 raise ValueError(f"{name} is {value.dtype}{list(value.shape)}")
-        kinds = {"phase": str, "updates": int, "best_divergence": float | int, "best_at": str, "history": list}
+        kinds = {"phase": str, "updates": int, "best_divergence": (float, int), "best_at": str, "history": list}
         plain = all(isinstance(getattr(position, name), kind) for name, kind in kinds.items())
         if not plain or position.phase not in PHASES or position.updates < 0:
             raise ValueError("no position of a training")

@@ -25,6 +25,7 @@ from qat8 import processes
 from qat8.artifacts import shown
 from qat8.console import say
 from qat8.errors import MachineError, UsageError
+from qat8.older_python import zip_strict
 from qat8.training.rendezvous import Rendezvous
 
 PORT = 6170
@@ -98,7 +99,7 @@ def _started(argv: list[str], layout: Layout, port: int, logs: Path) -> Iterator
     ranks: dict[int, subprocess.Popen] = {}
     shares = _cpus(layout.nproc)
     try:
-        for rank, cpus in zip(layout.ranks, shares, strict=True):
+        for rank, cpus in zip_strict(layout.ranks, shares):
             command = processes.pinned(cpus, _command(argv))
             environment = _environment(rank, layout, port) | {"OMP_NUM_THREADS": str(len(cpus))}
             with open(log(logs, rank), "w") as file:

@@ -16,6 +16,7 @@ import numpy as np
 
 from qat8.config import TrainConfig
 from qat8.console import Bar, say
+from qat8.older_python import zip_strict
 from qat8.training import calibration
 from qat8.training.checkpoint import Checkpoints, Position
 from qat8.training.images import Images
@@ -173,7 +174,7 @@ class Trainer:
         sums = s.group.reduce(np.array([np.sum(v, dtype=np.float64) for v in (divergence, agree, right)]))
         means = sums / len(self.images.validation)
         return {
-            **dict(zip(("divergence", "agreement", "top1"), means.tolist(), strict=True)),
+            **dict(zip_strict(("divergence", "agreement", "top1"), means.tolist())),
             "images": len(self.images.validation),
         }
 

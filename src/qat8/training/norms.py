@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from qat8.older_python import zip_strict
 from qat8.training.parallel import Group
 
 
@@ -48,10 +49,10 @@ def of_all(
     """
     keep = [norm.momentum for norm in norms for _ in range(2)]
     old = [values.astype(np.float64) for values in before]
-    own = [(new - k * was) / (1 - k) for new, k, was in zip(after, keep, old, strict=True)]
-    means, squares = own[0::2], [v + m * m for m, v in zip(own[0::2], own[1::2], strict=True)]
+    own = [(new - k * was) / (1 - k) for new, k, was in zip_strict(after, keep, old)]
+    means, squares = own[0::2], [v + m * m for m, v in zip_strict(own[0::2], own[1::2])]
     sums = np.split(group.reduce(share * np.concatenate(means + squares)), np.cumsum([len(m) for m in means * 2])[:-1])
     batch = []
-    for mean, square in zip(sums[: len(means)], sums[len(means) :], strict=True):
+    for mean, square in zip_strict(sums[: len(means)], sums[len(means) :]):
         batch += [mean, square - mean * mean]
-    return [(k * was + (1 - k) * now).astype(np.float32) for k, was, now in zip(keep, old, batch, strict=True)]
+    return [(k * was + (1 - k) * now).astype(np.float32) for k, was, now in zip_strict(keep, old, batch)]

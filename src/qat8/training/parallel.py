@@ -19,6 +19,7 @@ import numpy as np
 
 from qat8.engine import paddle
 from qat8.errors import MachineError, StageError
+from qat8.older_python import zip_strict
 
 SHARE = "share"  # input of the update program: this process's part of the batch, float32 [1]
 _FIND_SECONDS, _WAIT_SECONDS = 300, 3600
@@ -124,7 +125,7 @@ def add_up_gradients(program) -> None:
         block._remove_op(i, sync=False)
     names = [inputs["Grad"][0] for _, inputs, _, _ in later if "Grad" in inputs]
     with paddle.utils.unique_name.guard("parallel_"), paddle.static.program_guard(program):
-        sums = dict(zip(names, _sums(program, [block.var(name) for name in names]), strict=True))
+        sums = dict(zip_strict(names, _sums(program, [block.var(name) for name in names])))
     for kind, inputs, outputs, attributes in later:
         inputs = {slot: [sums.get(name, name) for name in found] for slot, found in inputs.items()}
         block.append_op(type=kind, inputs=inputs, outputs=outputs, attrs=attributes)
@@ -143,5 +144,5 @@ def _sums(program, gradients: list) -> list[str]:
         flat = paddle.concat([paddle.reshape(gradient, [-1]) for gradient in gradients])
         flat = _all_reduce(program, flat * paddle.static.data(SHARE, [1], "float32"), "sum")
         parts = paddle.split(flat, [int(np.prod(gradient.shape)) for gradient in gradients])
-        shaped = [paddle.reshape(part, g.shape) for part, g in zip(parts, gradients, strict=True)]
+        shaped = [paddle.reshape(part, g.shape) for part, g in zip_strict(parts, gradients)]
         return [gradient.name for gradient in shaped]

@@ -16,6 +16,7 @@ from qat8.engine import paddle
 from qat8.int8 import unsigned
 from qat8.models import biases
 from qat8.models.registry import Model
+from qat8.older_python import zip_strict
 from qat8.training import norms, parallel, schedule
 from qat8.training.parallel import SHARE, Group
 
@@ -79,13 +80,13 @@ class Session:
         sums = [names.get("OutAccum", names["OutScale"]) for names in self.averages]
         if sums:
             greatest = self.group.reduce(np.concatenate([self.get(name).ravel() for name in sums]), "max")
-            for names, name, value in zip(self.averages, sums, greatest, strict=True):
+            for names, name, value in zip_strict(self.averages, sums, greatest):
                 self.set(name, value.reshape(1))
                 if "OutState" in names:
                     self.set(names["OutScale"], self.get(name) / self.get(names["OutState"]))
         if running:
             of_all = norms.of_all(self.group, self.trained, running, self.running(), share)
-            for name, value in zip(norms.variables(self.trained), of_all, strict=True):
+            for name, value in zip_strict(norms.variables(self.trained), of_all):
                 self.set(name, value)
 
     def follow_first(self) -> None:

@@ -26,6 +26,7 @@ from qat8 import config as configuration
 from qat8.console import Bar, say, step
 from qat8.engine import paddle
 from qat8.models import registry
+from qat8.older_python import zip_strict
 from qat8.training import programs
 from qat8.training.programs import IMAGE, LABEL, TEACHER
 
@@ -94,7 +95,7 @@ def _timed(run: Run) -> Took:
 def summary(times: dict[str, list[Took]], limit: float) -> dict:
     """Medians of the steps in seconds, the pairs' ratios with the 95 % interval of their median, and the verdict."""
     steps = {name: statistics.spread([t.clock for t in took])._asdict() for name, took in times.items()}
-    clock, cpu = ([q[i] / f[i] for q, f in zip(times[QAT], times[FP32], strict=True)] for i in (0, 1))
+    clock, cpu = ([q[i] / f[i] for q, f in zip_strict(times[QAT], times[FP32])] for i in (0, 1))
     both = times[FP32] + times[QAT]
     figures = {
         "steps": steps,

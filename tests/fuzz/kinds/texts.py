@@ -14,11 +14,12 @@ from attempts import Ending, Kind, command_line
 from mutations import damaged, json_text
 
 from kinds.common import GOLDEN, REPO, one_of
+from qat8.older_python import zip_strict
 
 YAML_ODD = [
     "seed: 2024-13-45", "seed: !!int x", "seed: !!python/object/apply:os.system [id]", "seed: 0x" + "f" * 5000,
     "seed: " + "9" * 5000, "a: &a [x]\n" + "".join(f"{b}: &{b} [{', '.join([f'*{a}'] * 9)}]\n" for a, b in
-                                                   zip("abcdefgh", "bcdefghi", strict=True)) + "quantization: *i",
+                                                   zip_strict("abcdefgh", "bcdefghi")) + "quantization: *i",
     "seed: " + "[" * 3000, "{" * 3000, "- " * 3000, "seed: &s [*s]", "quantization: &q {q: *q}", "? [a]\n: 1",
     "seed: .nan", "momentum: .inf", "seed: 1e400", "seed: !!binary '%'", "seed: !!timestamp x", "!!set {seed}",
     "seed: !!float ''", "LearningRate: 3", "LearningRate: [1]", "quantization: 3", "1: 2", "null: 2", "true: 1",

@@ -15,13 +15,13 @@ keras       [H, W, inputs, outputs],       the same, but    gamma, beta, moving_
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
 
 from qat8.models.weights.architecture import Layer
+from qat8.older_python import pairwise
 
 OURS = ("weight", "bias", "_mean", "_variance")
 
@@ -111,5 +111,5 @@ def recognise(layers: list[Layer], tensors: dict[str, np.ndarray]) -> Layout:
 def _outputs_first(layers: list[Layer], tensors: dict[str, np.ndarray]) -> bool:
     names = [f"{layer.state}.weight" for layer in layers if layer.kind == "linear"]
     found = [tensors[name].shape for name in names if name in tensors and tensors[name].ndim == 2]
-    pairs = list(itertools.pairwise(found))
+    pairs = list(pairwise(found))
     return bool(pairs) and all(a[0] == b[1] for a, b in pairs) and not all(a[1] == b[0] for a, b in pairs)

@@ -11,6 +11,7 @@ from qat8.errors import ModelError
 from qat8.models.weights.architecture import RESNETS, Layer, layers
 from qat8.models.weights.formats import Source
 from qat8.models.weights.layouts import OUR_EPSILON, OURS, Layout, recognise
+from qat8.older_python import zip_strict
 
 # Counters of PyTorch's BatchNorm, which inference does not use.
 _NO_WEIGHTS = ("num_batches_tracked",)
@@ -112,7 +113,7 @@ def _by_name(source: Source, wanted: list[Layer], layout: Layout, model: str) ->
         if (array := take(f"{layer.state}.weight", layout.weight(layer))) is not None:
             found.state[f"{layer.state}.weight"] = layout.convert(layer, array)
         if layer.norm:
-            for ours, theirs in zip(OURS, layout.norm(layer), strict=True):
+            for ours, theirs in zip_strict(OURS, layout.norm(layer)):
                 take(f"{layer.norm}.{ours}", [theirs])
         else:
             take(f"{layer.state}.bias", layout.bias(layer))
@@ -168,7 +169,7 @@ def _by_node(source: Source, wanted: list[Layer], model: str) -> Match:
     elif len(source.nodes) != len(wanted):
         raise ModelError(f"{source.path}: {len(source.nodes)} layers with weights", f"{len(wanted)}, as {model} has")
     else:
-        pairs, how = list(zip(wanted, source.nodes, strict=True)), "onnx (by the layers' order)"
+        pairs, how = list(zip_strict(wanted, source.nodes)), "onnx (by the layers' order)"
     found = Match(how, _origin(source))
     for layer, node in pairs:
         _take_node(found, layer, node, model)
@@ -206,7 +207,7 @@ def _take_node(found: Match, layer: Layer, node, model: str) -> None:
     else:
         mean = norm["running_mean"] - bias
         values = [norm["weight"], norm["bias"], mean, norm["running_var"] + (node.epsilon - epsilon)]
-    found.state |= {f"{layer.norm}.{k}": np.asarray(v, np.float32) for k, v in zip(OURS, values, strict=True)}
+    found.state |= {f"{layer.norm}.{k}": np.asarray(v, np.float32) for k, v in zip_strict(OURS, values)}
 
 
 def _graphdef(source: Source, model: str) -> Match:

@@ -15,6 +15,8 @@ import numpy as np
 import onnx
 from onnx import numpy_helper
 
+from qat8.older_python import zip_strict
+
 _NORM = ("weight", "bias", "running_mean", "running_var")
 
 
@@ -51,7 +53,7 @@ def read(path: Path) -> tuple[list[Node], dict[str, np.ndarray]]:
             _bias(node, constants, by_output)
         elif node.op_type == "BatchNormalization" and node.input[0] in by_output:
             layer = by_output[node.input[0]]
-            layer.norm = {k: constants[n] for k, n in zip(_NORM, node.input[1:5], strict=True)}
+            layer.norm = {k: constants[n] for k, n in zip_strict(_NORM, node.input[1:5])}
             layer.epsilon = next((a.f for a in node.attribute if a.name == "epsilon"), 1e-5)
     return found, constants
 

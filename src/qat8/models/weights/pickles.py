@@ -27,6 +27,7 @@ import numpy as np
 
 from qat8.errors import ModelError
 from qat8.models.weights import arrays
+from qat8.older_python import zip_strict
 
 MOST_BYTES = 8 << 30  # of all arrays of a file when unpacked: VGG19's take 0.6 GB
 _STORAGES = {"FloatStorage": "<f4", "DoubleStorage": "<f8", "HalfStorage": "<f2", "LongStorage": "<i8",
@@ -78,7 +79,7 @@ class _Tensor:
             raise ValueError("a tensor with negative sizes")
         if math.prod(self.shape) > len(elements):  # a stride of 0 would make much of little
             raise ValueError("a tensor that is larger than its storage")
-        last = self.offset + sum((n - 1) * s for n, s in zip(self.shape, self.strides, strict=True))
+        last = self.offset + sum((n - 1) * s for n, s in zip_strict(self.shape, self.strides))
         if 0 not in self.shape and last >= len(elements):
             raise ValueError("a tensor that reaches beyond its storage")
         view = np.lib.stride_tricks.as_strided(
