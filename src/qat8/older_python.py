@@ -1,6 +1,7 @@
 """What Python 3.10 and 3.11 brought and 3.9, on which qat8 runs too, has not: to be imported from here.
 
-Syntax has no such place: ruff's `target-version` refuses what 3.9 cannot read.
+`require` is for what cannot be had on an older one. Syntax has no such place: ruff's `target-version` refuses what 3.9
+cannot read.
 """
 
 from __future__ import annotations
@@ -12,10 +13,23 @@ import sys
 from collections.abc import Iterable, Iterator
 from typing import BinaryIO
 
-__all__ = ["file_digest", "pairwise", "tomllib", "zip_strict"]
+from qat8.errors import MachineError
+
+__all__ = ["file_digest", "pairwise", "require", "tomllib", "zip_strict"]
 
 _PIECE = 1 << 18  # bytes, as hashlib.file_digest reads
 _END = object()
+
+
+def require(what: str, least: tuple[int, int], why: str) -> None:
+    """
+    Raises:
+        MachineError: this Python is older than `least`, which `what` needs.
+    """
+    if sys.version_info < least:
+        raise MachineError(f"{what} with Python %d.%d" % sys.version_info[:2], f"%d.%d or newer: {why}" % least,
+                           "PYTHON=/path/to/python3.11 make setup")  # fmt: skip
+
 
 if sys.version_info >= (3, 11):
     from hashlib import file_digest

@@ -79,9 +79,10 @@ def bootstrap_interval(values: Sequence[float], confidence: float = 0.95) -> tup
         return None
     if min(values) == max(values):
         return float(values[0]), float(values[0])
+    # random_state: SciPy's newer name for it, rng, is not in the version that Python 3.9 and 3.10 get.
     found = bootstrap(
         (np.asarray(values, float),), np.median, n_resamples=RESAMPLES, confidence_level=confidence,
-        method="percentile", rng=np.random.default_rng(8),
+        method="percentile", random_state=np.random.default_rng(8),
     ).confidence_interval  # fmt: skip
     return float(found.low), float(found.high)
 

@@ -11,7 +11,7 @@ import os
 import re
 from pathlib import Path
 
-from qat8 import redact
+from qat8 import older_python, redact
 from qat8.errors import MachineError, StageError
 from qat8.results import Results
 
@@ -23,8 +23,9 @@ BATCH = 900  # metrics in a request; MLflow takes 1000
 def require() -> None:
     """
     Raises:
-        MachineError: mlflow is not installed. Called before anything is measured.
+        MachineError: mlflow is not installed, or cannot be. Called before anything is measured.
     """
+    older_python.require("--mlflow", (3, 10), "the last MLflow for 3.9 wants an older packaging than is locked")
     if importlib.util.find_spec("mlflow") is None:
         raise MachineError("--mlflow: mlflow is not installed", next_step=INSTALL)
 

@@ -36,7 +36,58 @@ def test_every_package_of_a_lock_is_pinned_and_hashed(lock):
 def test_a_package_without_a_hash_is_found(tmp_path):
     (tmp_path / "requirements.txt").write_text("a==1 \\\n    --hash=sha256:00\n    # via b\nb[x]==2\n")
     assert locks.without_hash(locks.RUNTIME, tmp_path) == ["b[x]==2"]
-    assert locks.pins(locks.RUNTIME, tmp_path) == {"a": "1", "b": "2"}
+    assert locks.versions(locks.RUNTIME, tmp_path) == {"a": "1", "b": "2"}
+
+
+MARKED = """# made by a test
+both==1 \\
+    --hash=sha256:00
+    # via old
+old==1.9 ; python_full_version < '3.10' \\
+    --hash=sha256:01
+old[x]==2.0 ; python_full_version == '3.10.*' \\
+    --hash=sha256:02
+    # via both
+old==2.1 ; python_full_version == '3.11.*' \\
+    --hash=sha256:03
+new==1; python_version >= "3.10" \\
+    --hash=sha256:04
+"""
+
+
+def test_a_package_may_be_pinned_in_a_version_for_each_python(tmp_path):
+    (tmp_path / "requirements.txt").write_text(MARKED)
+    assert locks.pins(locks.RUNTIME, tmp_path) == [
+        locks.Pin("both", "1", locks.PYTHONS), locks.Pin("old", "1.9", ("3.9",)), locks.Pin("old", "2.0", ("3.10",)),
+        locks.Pin("old", "2.1", ("3.11",)), locks.Pin("new", "1", ("3.10", "3.11"))]  # fmt: skip
+    assert locks.versions(locks.RUNTIME, tmp_path) == {"both": "1", "old": "1.9, 2.0, 2.1", "new": "1"}
+    assert locks.without_hash(locks.RUNTIME, tmp_path) == []
+
+
+@pytest.mark.parametrize(
+    "python, hashes", [("3.9", ["00", "01"]), ("3.10", ["00", "02", "04"]), ("3.11", ["00", "03", "04"])]
+)
+def test_the_lock_of_one_python_has_no_markers(tmp_path, python, hashes):
+    (tmp_path / "requirements.txt").write_text(MARKED)
+    text = locks.text_for(locks.RUNTIME, python, tmp_path)
+    assert re.findall(r"sha256:(\d+)", text) == hashes and "python" not in text
+    assert all(line.endswith("\\") for line in text.splitlines() if "==" in line)
+
+
+@pytest.mark.parametrize("lock", locks.ALL, ids=lambda lock: lock.file)
+@pytest.mark.parametrize("python", locks.PYTHONS)
+def test_for_each_python_a_lock_has_one_version_of_a_package(lock, python):
+    names = [pin.name for pin in locks.pins(lock) if python in pin.pythons]
+    assert len(names) == len(set(names)) and bool(names) == (python in lock.pythons)
+
+
+@pytest.mark.parametrize("lock", [lock for lock in locks.ALL if lock is not locks.PEERS], ids=lambda lock: lock.file)
+def test_no_lock_has_another_version_than_the_run_time_one(lock):
+    """They are installed into one environment."""
+    for python in lock.pythons:
+        of_run_time = {pin.name: pin.version for pin in locks.pins(locks.RUNTIME) if python in pin.pythons}
+        ours = {pin.name: pin.version for pin in locks.pins(lock) if python in pin.pythons}
+        assert {n: v for n, v in ours.items() if of_run_time.get(n, v) != v} == {}
 
 
 INSTALL = re.compile(r"pip['\",\s]+(?:install|download)\b")
@@ -104,12 +155,24 @@ def checkout(tmp_path, monkeypatch):
 
 
 def test_a_lock_is_renewed_by_the_real_uv_and_only_an_upgrade_moves_what_is_in_it(checkout):
-    assert locks.pins(locks.RUNTIME, checkout) == {"qat8-made-up": "1.0"}
+    assert locks.versions(locks.RUNTIME, checkout) == {"qat8-made-up": "1.0"}
     assert locks.without_hash(locks.RUNTIME, checkout) == []
     locks.renew([locks.RUNTIME], False, [], directory=checkout)
-    assert locks.pins(locks.RUNTIME, checkout) == {"qat8-made-up": "1.0"}
+    assert locks.versions(locks.RUNTIME, checkout) == {"qat8-made-up": "1.0"}
     locks.renew([locks.RUNTIME], False, ["QAT8_made.up"], directory=checkout)
-    assert locks.pins(locks.RUNTIME, checkout) == {"qat8-made-up": "1.1"}
+    assert locks.versions(locks.RUNTIME, checkout) == {"qat8-made-up": "1.1"}
+
+
+def test_one_lock_serves_every_python_and_says_no_more_than_that(checkout):
+    wanted = 'qat8-made-up==1.0; python_version < "3.10"\nqat8-made-up; python_version >= "3.10"\n'
+    (checkout / "requirements.in").write_text(wanted)
+    locks.renew([locks.RUNTIME], True, [], directory=checkout)
+    lines = [line for line in (checkout / "requirements.txt").read_text().splitlines() if "==" in line]
+    assert lines == ["qat8-made-up==1.0 ; python_full_version < '3.10' \\",
+                     "qat8-made-up==1.1 ; python_full_version >= '3.10' \\"]  # fmt: skip
+    (checkout / "requirements.in").write_text("qat8-made-up\n")
+    locks.renew([locks.RUNTIME], True, [], directory=checkout)
+    assert "\nqat8-made-up==1.1 \\\n" in (checkout / "requirements.txt").read_text()
 
 
 def test_when_one_lock_cannot_be_made_none_has_changed(checkout):
@@ -134,7 +197,7 @@ def test_what_moved_is_told_once_with_all_its_locks():
 
 def test_the_stage_says_what_moved(monkeypatch, ends):
     versions = iter([{"x": "1"}, {"x": "1"}, {"x": "1"}, {"x": "1"}, {"x": "2"}, {"x": "1"}, {"x": "1"}, {"x": "1"}])
-    monkeypatch.setattr(locks, "pins", lambda lock: next(versions))
+    monkeypatch.setattr(locks, "versions", lambda lock: next(versions))
     monkeypatch.setattr(locks, "renew", lambda *_: None)
     done = ends(lock_stage.main, "--upgrade")
     assert done.code == 0 and any(re.search(r"x.*1.*2.*requirements\.txt", line) for line in done.out)
@@ -147,7 +210,10 @@ def test_the_stage_says_what_moved(monkeypatch, ends):
 @pytest.mark.parametrize("lock", locks.ALL, ids=lambda lock: lock.file)
 def test_the_page_of_licences_has_every_locked_package_and_an_allowed_licence_for_each(lock):
     rows = licences.read()[lock.name]
-    assert {locks.normal(row.name): row.version for row in rows} == locks.pins(lock), "run `inv licences`"
+    pinned = {
+        (p.name, p.version, "all" if p.pythons == lock.pythons else ", ".join(p.pythons)) for p in locks.pins(lock)
+    }
+    assert {(*row.key, row.pythons) for row in rows} == pinned, "run `inv licences`"
     assert [(row.name, why) for row in rows if (why := licences.fault(row.licence, RULES))] == []
 
 
@@ -186,7 +252,7 @@ def page(tmp_path, monkeypatch):
 @pytest.fixture
 def installed(monkeypatch):
     """What pip-licenses says, pretended; starting from what the page has."""
-    have = {locks.normal(row.name): row for lock in (locks.RUNTIME, locks.DEVELOPMENT)
+    have = {row.key: row for lock in (locks.RUNTIME, locks.DEVELOPMENT)
             for row in licences.read(REPO / "docs" / "licences.md")[lock.name]}  # fmt: skip
     monkeypatch.setattr(licences, "of_environment", lambda *_: have)
     monkeypatch.setattr(licences, "read", lambda read=licences.read: read(REPO / "docs" / "licences.md"))
@@ -195,8 +261,8 @@ def installed(monkeypatch):
 
 def test_a_licence_that_is_not_allowed_is_named_and_the_page_stays(page, installed, refused):
     before = page.read_bytes()
-    row = installed["numpy"]
-    installed["numpy"] = licences.Row(row.name, row.version, "AGPL-3.0-only")
+    (numpy,) = (key for key in installed if key[0] == "numpy")
+    installed[numpy] = licences.Row(*numpy, "AGPL-3.0-only")
     refused(licences_stage.main, 7, ["1 packages, numpy the first: AGPL-3.0-only is not allowed"])
     assert page.read_bytes() == before
 
@@ -234,6 +300,8 @@ class Service(BaseHTTPRequestHandler):
 
 @pytest.fixture
 def service(tmp_path, monkeypatch):
+    if sys.version_info < (3, 10):
+        pytest.skip("the last pip-audit for Python 3.9 asks no other service than its own two")
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     Service.known, Service.asked, Service.status = {}, [], 200
     server = ThreadingHTTPServer(("127.0.0.1", 0), Service)
@@ -259,9 +327,9 @@ def advisory(package: str, number: str = "PYSEC-2099-1") -> dict:
 @pytest.fixture
 def few(monkeypatch):
     """Three packages are locked, one of them in two versions."""
-    pins = {locks.RUNTIME: {"numpy": "1.26.4", "pillow": "13.0.0"},
-            locks.PEERS: {"torch": "2.13.0+cpu", "numpy": "2.4.6"}}  # fmt: skip
-    monkeypatch.setattr(locks, "pins", lambda lock: pins.get(lock, {}))
+    pins = {locks.RUNTIME: [("numpy", "1.26.4"), ("pillow", "13.0.0")],
+            locks.PEERS: [("torch", "2.13.0+cpu"), ("numpy", "2.4.6")]}  # fmt: skip
+    monkeypatch.setattr(locks, "pins", lambda lock: [locks.Pin(*pin, locks.PYTHONS) for pin in pins.get(lock, [])])
 
 
 @pytest.fixture
@@ -311,6 +379,13 @@ def test_an_accepted_vulnerability_passes_for_its_package_until_its_date(asked, 
     assert ("is never called here" in said) == (code == 0) and ("no longer needed, or run out" in said) == (code == 7)
 
 
+@pytest.mark.skipif(sys.version_info >= (3, 10), reason="from Python 3.10 on pip-audit takes a URL")
+def test_a_url_is_refused_where_pip_audit_takes_none(few, refused):
+    refused(audit.main, 5, ["--url with Python 3.9; expected 3.10 or newer", "next: PYTHON="],
+            "--service=osv", "--url=http://127.0.0.1:9/v1/query")  # fmt: skip
+
+
+@pytest.mark.skipif(sys.version_info < (3, 10), reason="for Python 3.9 pip-audit takes no URL")
 def test_a_service_that_does_not_answer_is_the_machines_fault(few, refused):
     refused(audit.main, 5, ["the advisory service osv does not answer", "check the network"],
             "--service=osv", "--url=http://127.0.0.1:9/v1/query")  # fmt: skip

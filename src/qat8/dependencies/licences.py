@@ -13,7 +13,7 @@ import re
 import subprocess
 import sys
 import tempfile
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from license_expression import ExpressionError, get_spdx_licensing
@@ -25,14 +25,14 @@ from qat8.dependencies.policy import Licences
 from qat8.errors import DataError, MachineError
 
 PAGE = artifacts.REPOSITORY / "docs" / "licences.md"
-ROW = re.compile(r"^\| ([\w.-]+) \| (\S+) \| (.+?) \|$", re.MULTILINE)
+ROW = re.compile(r"^\| ([\w.-]+) \| (\S+) \| (.+?) \| (.+?) \|$", re.MULTILINE)
 SECTION = re.compile(r"^## .* \(`([\w-]+)\.txt`\)$", re.MULTILINE)
 HEAD = """# Licences
 
 The licence of every package that is locked, as its own metadata state it; `inv licences` writes this page, and refuses
 a licence that `[tool.qat8.licences]` in pyproject.toml does not allow. The tests hold it against the locks and against
-what is installed. What a container image has of Debian stands in the image's bill of materials
-(`data/images/*.cdx.json`), each package with its version and licences.
+what is installed. Python: for which that version of the package is locked. What a container image has of Debian stands
+in the image's bill of materials (`data/images/*.cdx.json`), each package with its version and licences.
 
 Some wheels hold libraries of other licences, which their own licence files name: opencv-python-headless FFmpeg
 (LGPL-2.1), numpy and scipy the GCC run-time libraries (GPL-3.0 with GCC's run-time exception).
@@ -45,10 +45,18 @@ class Row:
     name: str
     version: str
     licence: str  # SPDX expression
+    pythons: str = "all"
+
+    @property
+    def key(self) -> tuple[str, str]:
+        return locks.normal(self.name), self.version
 
 
-def of_environment(python: Path, policy: Licences, more: str = "") -> dict[str, Row]:
-    """The rows of all packages that `python` can import, by normal name; `more`: a directory to look in as well.
+Rows = dict[tuple[str, str], Row]  # by (normal name, version)
+
+
+def of_environment(python: Path, policy: Licences, more: str = "") -> Rows:
+    """The rows of all packages that `python` can import; `more`: a directory to look in as well.
 
     Raises:
         MachineError: pip-licenses failed.
@@ -61,7 +69,7 @@ def of_environment(python: Path, policy: Licences, more: str = "") -> dict[str, 
         raise MachineError(f"pip-licenses: {(done.stderr.strip().splitlines() or ['no message'])[-1]}",
                            next_step="make setup")  # fmt: skip
     rows = (_row(item, policy) for item in json.loads(done.stdout))
-    return {locks.normal(row.name): row for row in rows}
+    return {row.key: row for row in rows}
 
 
 def _row(item: dict, policy: Licences) -> Row:
@@ -71,38 +79,46 @@ def _row(item: dict, policy: Licences) -> Row:
     return Row(item["Name"], item["Version"], " ".join(meant.split())[:200])
 
 
-def of_lock(lock: locks.Lock, policy: Licences, installed: dict[str, Row]) -> list[Row]:
-    """The rows of a lock: from the environment that runs this, else from one that has it, else from the page.
+def of_lock(lock: locks.Lock, policy: Licences, installed: Rows) -> list[Row]:
+    """The rows of a lock: each from the environment that runs this, else from the page, else from one that has it.
 
     Raises:
         DataError: a package is in none of them.
     """
     pinned = locks.pins(lock)
-    have = installed if _fits(pinned, installed) else _elsewhere(lock, pinned, policy)
-    return [have[name] for name in sorted(pinned)]
+    have = {row.key: row for row in read().get(lock.name, [])} | installed
+    while missing := [pin for pin in pinned if (pin.name, pin.version) not in have]:
+        have |= _elsewhere(lock, missing, policy)
+    rows = []
+    for pin in pinned:
+        every = "all" if pin.pythons == lock.pythons else ", ".join(pin.pythons)
+        rows.append(replace(have[pin.name, pin.version], pythons=every))
+    return sorted(rows, key=lambda row: locks.normal(row.name))
 
 
-def _fits(pinned: dict[str, str], have: dict[str, Row]) -> bool:
-    return all(name in have and have[name].version == version for name, version in pinned.items())
-
-
-def _elsewhere(lock: locks.Lock, pinned: dict[str, str], policy: Licences) -> dict[str, Row]:
-    written = {locks.normal(row.name): row for row in read().get(lock.name, [])}
-    if _fits(pinned, written):
-        return written
+def _elsewhere(lock: locks.Lock, missing: list[locks.Pin], policy: Licences) -> Rows:
+    """The rows of those that are for the first one's Python, at least."""
     if lock is locks.PEERS:
         have = of_environment(peers.PYTHON, policy) if peers.PYTHON.exists() else {}
-        if not _fits(pinned, have):
+        if any((pin.name, pin.version) not in have for pin in missing):
             raise DataError(f"{lock.file} is not what is installed for the peers", next_step="inv build.peers")
         return have
-    with tempfile.TemporaryDirectory(prefix="qat8-licences-") as target, step(f"installing {lock.file}, to read it"):
+    python = missing[0].pythons[0]
+    what = f"installing {len(missing)} packages of {lock.file} for Python {python}, to read them"
+    with tempfile.TemporaryDirectory(prefix="qat8-licences-") as target, step(what):
+        wanted = Path(target) / "wanted.txt"
+        wanted.write_text(locks.text_for(lock, python, only=missing))
         command = [sys.executable, "-m", "pip", "install", "-qq", "--disable-pip-version-check", "--no-deps",
-                   "--require-hashes", f"--target={target}", "-r", artifacts.REPOSITORY / lock.file]  # fmt: skip
+                   "--require-hashes", "--only-binary=:all:", f"--python-version={python}", f"--target={target}",
+                   "-r", str(wanted)]  # fmt: skip
         done = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, text=True)
         if done.returncode:
             raise MachineError(f"pip: {(done.stderr.strip().splitlines() or ['no message'])[-1]}",
                                next_step="check the network, then run again")  # fmt: skip
-        return of_environment(Path(sys.executable), policy, target)
+        have = of_environment(Path(sys.executable), policy, target)
+    if (missing[0].name, missing[0].version) not in have:
+        raise DataError(f"{lock.file}: {missing[0].name} {missing[0].version} was installed, and is not there")
+    return have
 
 
 @functools.cache
@@ -139,8 +155,8 @@ def render(found: dict[locks.Lock, list[Row]]) -> str:
 
 
 def _table(rows: list[Row]) -> str:
-    lines = [f"| {row.name} | {row.version} | {row.licence} |" for row in rows]
-    return "\n".join(["| package | version | licence |", "|---|---|---|", *lines]) + "\n\n"
+    lines = [f"| {row.name} | {row.version} | {row.pythons} | {row.licence} |" for row in rows]
+    return "\n".join(["| package | version | Python | licence |", "|---|---|---|---|", *lines]) + "\n\n"
 
 
 def read(page: Path = PAGE) -> dict[str, list[Row]]:
@@ -151,5 +167,7 @@ def read(page: Path = PAGE) -> dict[str, list[Row]]:
     found = {}
     for start in starts:
         end = next(e for e in ends if e > start.start())
-        found[start[1]] = [Row(*row) for row in ROW.findall(text[start.end() : end]) if row[0] != "package"]
+        found[start[1]] = [Row(name, version, licence, pythons)
+                           for name, version, pythons, licence in ROW.findall(text[start.end() : end])
+                           if name != "package"]  # fmt: skip
     return found

@@ -12,6 +12,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
+from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -49,7 +50,7 @@ class Pin:
 
 RUNTIME = Lock("requirements", "run time", ("--override", "requirements-overrides.in"))
 DEVELOPMENT = Lock("requirements-dev", "development")
-MLFLOW = Lock("requirements-mlflow", "optional: mlflow")
+MLFLOW = Lock("requirements-mlflow", "optional: mlflow", pythons=("3.10", "3.11"))  # src/qat8/tracking.py says why
 DASK = Lock("requirements-dask", "optional: dask")
 # torch, numpy and onnxruntime of these versions have no wheels for older Pythons.
 PEERS = Lock("requirements-peers", "the peers' environment", pythons=("3.11",))
@@ -84,12 +85,13 @@ def versions(lock: Lock, directory: Path = artifacts.REPOSITORY) -> dict[str, st
     return {name: ", ".join(several) for name, several in found.items()}
 
 
-def text_for(lock: Lock, python: str, directory: Path = artifacts.REPOSITORY) -> str:
-    """The lock's entries for one Python, without markers: pip reads markers for the Python that runs it alone."""
+def text_for(lock: Lock, python: str, directory: Path = artifacts.REPOSITORY, only: Collection[Pin] = ()) -> str:
+    """The lock's entries for one Python (of them `only` these), without markers: pip, told to fetch for another Python
+    than its own, would read them for its own."""
     kept = []
     for entry in ENTRY.split((directory / lock.file).read_text()):
-        if (found := PIN.match(entry)) and python in _pin(found, lock).pythons:
-            kept.append(entry.replace(f" ; {found[3]}", "", 1))
+        if (found := PIN.match(entry)) and python in (pin := _pin(found, lock)).pythons and (not only or pin in only):
+            kept.append(_marked(found, "") + entry[found.end() :])
     return "".join(kept)
 
 
@@ -145,8 +147,12 @@ def _shorter(found: re.Match) -> str:
     """A pin whose marker leaves out what is true wherever a lock is installed."""
     if not found[3]:
         return found[0]
-    left = [part for part in found[3].split(" and ") if part not in HERE]
-    return found[0].replace(f" ; {found[3]}", f" ; {' and '.join(left)}" if left else "")
+    return _marked(found, " and ".join(part for part in found[3].split(" and ") if part not in HERE))
+
+
+def _marked(found: re.Match, marker: str) -> str:
+    """A pin with another marker."""
+    return found.string[found.start() : found.end(2)] + (f" ; {marker}" if marker else "")
 
 
 def moved(before: dict[str, dict[str, str]], after: dict[str, dict[str, str]]) -> list[tuple[str, str, str, str]]:

@@ -10,7 +10,7 @@ import datetime
 
 from rich.table import Table
 
-from qat8 import cli
+from qat8 import cli, older_python
 from qat8.console import console, say, step
 from qat8.dependencies import advisories, locks, policy
 from qat8.errors import MachineError, VerificationError
@@ -23,6 +23,8 @@ def main(argv: list[str]) -> None:
     args = parser.parse_args(argv)
     if args.url and args.service != "osv":
         parser.error("--url is OSV's: --service=osv")
+    if args.url:
+        older_python.require("--url", (3, 10), "the last pip-audit for 3.9 has no such option")
     where: dict[tuple[str, str], list[str]] = {}
     for lock in locks.ALL:
         for pin in locks.pins(lock):

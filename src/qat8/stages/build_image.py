@@ -7,6 +7,7 @@ import os
 import re
 import subprocess
 import sys
+import tempfile
 import time
 from pathlib import Path
 
@@ -14,6 +15,7 @@ from qat8 import artifacts, cli
 from qat8.console import say, step
 from qat8.containers import build, contents, engine, images, upstream
 from qat8.containers.container import Spec, output
+from qat8.dependencies import locks
 from qat8.errors import MachineError, UsageError, VerificationError
 
 DOCKER = artifacts.REPOSITORY / "docker"
@@ -125,20 +127,22 @@ def _commit(what: str, ref: images.Ref, pinned: str, now: str, elsewhere: str) -
 
 
 def wheels() -> None:
-    """Fetch every wheel of the lock, by the host's own pip; what is there is not fetched again.
+    """Fetch every wheel of the lock for the image's Python, by the host's own pip; what is there is not fetched again.
 
     Raises:
         MachineError: pip could not; its last line says why.
     """
-    lock = artifacts.REPOSITORY / "requirements.txt"
+    lock, python = artifacts.REPOSITORY / locks.RUNTIME.file, images.load().base.python
     stamp = WHEELS.with_name("wheels.sha256")
     if stamp.is_file() and stamp.read_text() == artifacts.sha256(lock) and WHEELS.is_dir():
         return
     WHEELS.mkdir(parents=True, exist_ok=True)
     pip = [sys.executable, "-m", "pip", "download", "-qq", "--no-deps", "--require-hashes", "--only-binary=:all:"]
-    with step("fetching the wheels of requirements.txt"):
-        done = subprocess.run([*pip, f"--dest={WHEELS}", f"--requirement={lock}"], stdin=subprocess.DEVNULL,
-                              capture_output=True, text=True)  # fmt: skip
+    with step("fetching the wheels of requirements.txt"), tempfile.NamedTemporaryFile("w", suffix=".txt") as wanted:
+        wanted.write(locks.text_for(locks.RUNTIME, python))
+        wanted.flush()
+        more = [f"--python-version={python}", f"--dest={WHEELS}", f"--requirement={wanted.name}"]
+        done = subprocess.run([*pip, *more], stdin=subprocess.DEVNULL, capture_output=True, text=True)
     if done.returncode:
         lines = [line for line in done.stderr.splitlines() if line.startswith("ERROR")] or done.stderr.splitlines()
         raise MachineError(f"pip could not fetch the wheels: {lines[-1] if lines else 'no message'}",

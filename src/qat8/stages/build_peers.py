@@ -13,7 +13,7 @@ import sys
 import tempfile
 from pathlib import Path
 
-from qat8 import artifacts, cli, peers
+from qat8 import artifacts, cli, older_python, peers
 from qat8.console import say, step
 from qat8.errors import MachineError
 
@@ -24,6 +24,7 @@ _STAMP = peers.ENVIRONMENT / ".lock.sha256"
 
 def main(argv: list[str]) -> None:
     cli.Parser(prog="build_peers", description="make the peers' environment").parse_args(argv)
+    older_python.require("the peers' environment", (3, 11), "for which alone its packages are locked")
     with artifacts.exclusive(peers.ENVIRONMENT):
         want = artifacts.sha256(peers.LOCK)
         if _STAMP.is_file() and _STAMP.read_text() == want:
