@@ -131,7 +131,7 @@ def _compile(lock: Lock, directory: Path, more: list[str]) -> None:
     command = [
         sys.executable, "-m", "uv", "pip", "compile", "--quiet", "--generate-hashes", "--no-emit-index-url",
         "--no-emit-find-links", *(["--universal"] if len(lock.pythons) > 1 else []),
-        f"--python-version={lock.pythons[0]}", "--custom-compile-command=make lock",
+        f"--python={sys.executable}", f"--python-version={lock.pythons[0]}", "--custom-compile-command=make lock",
         *lock.more, *more,
         f"--output-file={lock.file}", f"{lock.name}.in",
     ]  # fmt: skip
