@@ -17,6 +17,7 @@ from qat8.errors import MachineError
 
 __all__ = ["file_digest", "pairwise", "require", "tomllib", "zip_strict"]
 
+VERSION = sys.version_info[:2]
 _PIECE = 1 << 18  # bytes, as hashlib.file_digest reads
 _END = object()
 
@@ -26,8 +27,9 @@ def require(what: str, least: tuple[int, int], why: str) -> None:
     Raises:
         MachineError: this Python is older than `least`, which `what` needs.
     """
-    if sys.version_info < least:
-        raise MachineError(f"{what} with Python %d.%d" % sys.version_info[:2], f"%d.%d or newer: {why}" % least,
+    if least > VERSION:
+        ours, wanted = (".".join(map(str, version)) for version in (VERSION, least))
+        raise MachineError(f"{what} with Python {ours}", f"{wanted} or newer: {why}",
                            "PYTHON=/path/to/python3.11 make setup")  # fmt: skip
 
 

@@ -55,6 +55,14 @@ def test_the_lock_is_split_into_torch_and_the_rest_and_nothing_is_lost():
     assert "+cpu" in torch and "nvidia" not in lock
 
 
+@pytest.mark.parametrize("version", [(3, 9), (3, 10)])
+def test_with_an_older_python_no_environment_of_peers_is_begun(monkeypatch, tmp_path, refused, version):
+    monkeypatch.setattr(peers, "ENVIRONMENT", tmp_path / "none")
+    monkeypatch.setattr("qat8.older_python.VERSION", version)
+    refused(build_peers.main, 5, [f"the peers' environment with Python 3.{version[1]}; expected 3.11 or newer"])
+    assert not (tmp_path / "none").exists()
+
+
 def test_a_peer_measures_its_own_model_with_the_same_flags():
     plan = make_plan(peers=("openvino",))
     ours = plan.command(Cell("M", "python", 1, 50), "int8")
