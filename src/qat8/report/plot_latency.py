@@ -6,6 +6,7 @@ from raw latencies, so that the results file stays small.
 
 from __future__ import annotations
 
+import matplotlib
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
@@ -17,6 +18,8 @@ from qat8.report import figures, sentences
 from qat8.report.ink import BARS, COLOURS, INK, NARROW, WIDE, offsets
 from qat8.results import Results, Run
 
+# matplotlib's name for "lying" changed in 3.10; Python 3.9 gets 3.9.
+LYING = {"orientation": "horizontal"} if matplotlib.__version_info__ >= (3, 10) else {"vert": False}
 BOX, FRAME, LEGEND = 0.31, 0.8, 0.4  # inches; a row has a box for each precision
 
 
@@ -61,7 +64,7 @@ def _box(axes: Axes, y: float, room: float, run: Run) -> None:
     stats = {"med": p[50], "q1": p[25], "q3": p[75], "whislo": p[1], "whishi": p[99], "fliers": []}
     colour = COLOURS[run.precision]
     line = {"color": colour, "linewidth": 1.6}
-    axes.bxp([stats], positions=[y], widths=room * 0.8, orientation="horizontal", showfliers=False, patch_artist=True,
+    axes.bxp([stats], positions=[y], widths=room * 0.8, **LYING, showfliers=False, patch_artist=True,
              manage_ticks=False, boxprops={"facecolor": colour, "edgecolor": colour},
              medianprops={"color": INK, "linewidth": 1.2}, whiskerprops=line, capprops=line)  # fmt: skip
     axes.plot(p[100], y, ".", color=colour, markersize=4)  # the slowest of all batches
