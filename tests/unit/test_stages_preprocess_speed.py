@@ -56,6 +56,7 @@ def test_torchvision_without_the_peers_environment_is_refused_with_the_way_to_it
     assert done.code == 5 and "inv build.peers" in done.err[0]
 
 
+@pytest.mark.skipif(sys.version_info < (3, 11), reason="stands for the peers' environment, which has Python 3.11")
 def test_a_torchvision_that_does_not_run_is_told_by_its_own_words(photographs, monkeypatch, tmp_path):
     """This environment has no torch: the worker ends at its first line."""
     monkeypatch.setattr(peers, "PYTHON", Path(sys.executable))
