@@ -94,5 +94,7 @@ def failure(command: Sequence[str], code: int, stderr: str) -> errors.QatError:
         raise KeyboardInterrupt
     lines = [line for line in stderr.splitlines() if line.strip()] or ["no message"]
     said = next((line for line in reversed(lines) if line.startswith("error: ")), lines[-1]).removeprefix("error: ")
+    if "error while loading shared libraries" in said:  # built in an environment that is gone
+        return MachineError(said, next_step="inv build.tester")
     how = f"ended by signal {-code}" if code < 0 else f"exit code {code}"
     return _BY_CODE.get(code, StageError)(f"{command[0]}: {said} ({how})")

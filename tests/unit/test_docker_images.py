@@ -1,7 +1,13 @@
+import re
+import subprocess
+from pathlib import Path
+
 import pytest
 
 from qat8.containers import images
+from qat8.dependencies import locks
 from qat8.errors import DataError, UsageError
+from qat8.stages import build_image
 
 
 def test_the_projects_own_pins_are_whole():
@@ -17,6 +23,23 @@ def test_the_pinned_wheels_are_those_of_the_lock(repo):
     lock = (repo / "requirements.txt").read_text()
     pins = images.load().wheel
     assert f"paddlepaddle=={pins.paddlepaddle} " in lock and f"paddleslim=={pins.paddleslim} " in lock
+
+
+def test_the_images_wheels_are_those_of_its_own_python_whatever_the_hosts_is(monkeypatch, tmp_path):
+    asked = {}
+
+    def pip(command, **_):
+        asked.update(word.split("=", 1) for word in command if word.startswith("--") and "=" in word)
+        asked["text"] = Path(asked["--requirement"]).read_text()
+        return subprocess.CompletedProcess(command, 0)
+
+    monkeypatch.setattr(build_image, "WHEELS", tmp_path / "wheels")
+    monkeypatch.setattr(build_image.subprocess, "run", pip)
+    build_image.wheels()
+    python = images.load().base.python
+    wanted = {pin.name for pin in locks.pins(locks.RUNTIME) if python in pin.pythons}
+    assert asked["--python-version"] == python and asked["--only-binary"] == ":all:"
+    assert set(re.findall(r"^([\w.-]+)==", asked["text"], re.M)) == wanted and " ; " not in asked["text"]
 
 
 def test_the_tutorials_flags_are_all_there(repo):

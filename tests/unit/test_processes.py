@@ -83,6 +83,16 @@ def test_the_exit_code_tells_the_cause_and_the_error_line_is_passed_on(kind):
     assert str(failed.value) == f"{sys.executable}: the fact (exit code {kind.exit_code})"
 
 
+def test_a_tester_that_was_built_in_an_environment_that_is_gone_is_to_be_built_again(tmp_path):
+    """The loader's own words, from a program whose library is not there any more."""
+    (tmp_path / "lib.c").write_text("int f(void) { return 0; }")
+    (tmp_path / "main.c").write_text("int f(void); int main(void) { return f(); }")
+    for command in (["-shared", "-o", "libgone.so", "lib.c"], ["-o", "tester", "main.c", "-L.", "-lgone"]):
+        subprocess.run(["g++", *command], cwd=tmp_path, check=True)
+    with pytest.raises(MachineError, match=r"libgone\.so: cannot open.*; next: inv build\.tester"):
+        capture(["taskset", "--cpu-list", "0", str(tmp_path / "tester")])
+
+
 @pytest.mark.parametrize("code", [1, 9, 77, 255])
 def test_any_other_exit_code_is_a_failed_stage_and_not_one_of_the_causes(code):
     found = failure(["tester"], code, "Traceback\nValueError: what\n")
