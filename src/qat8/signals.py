@@ -71,7 +71,7 @@ def deferred() -> Iterator[None]:
 @contextlib.contextmanager
 def held() -> Iterator[None]:
     """Blocked by the kernel within the block, in this thread and in the processes that it starts: they begin with the
-    signals blocked, and call `worker` first."""
+    signals blocked, and call `worker` or `leave_at_once` first."""
     before = signal.pthread_sigmask(signal.SIG_BLOCK, CODES)
     try:
         yield
@@ -87,17 +87,24 @@ def worker() -> None:
     signal.pthread_sigmask(signal.SIG_UNBLOCK, CODES)
 
 
-def _leave(number: int, _) -> None:
+def say(number: int) -> None:
+    """The line of a program that `number` has ended, for one that could not say it."""
     os.write(2, f"error: {_WORDS[signal.Signals(number)]}; {_GO_ON}\n".encode())
+
+
+def _leave(number: int, _) -> None:
+    say(number)
     os._exit(CODES[signal.Signals(number)])
 
 
 def leave_at_once() -> None:
     """While a program imports what it needs, which takes seconds: nothing is begun, so there is nothing to clean up.
 
-    At its own end, when all is done and Python has put its handlers away, a signal no longer changes the exit code.
+    Who has started it may have `held` signals back until now. At its own end, when all is done and Python has put its
+    handlers away, a signal no longer changes the exit code.
     """
     before = _install(_leave)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, CODES)
     atexit.register(lambda: [signal.signal(number, signal.SIG_IGN) for number in before])
 
 

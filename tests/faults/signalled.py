@@ -186,6 +186,8 @@ def main(argv: list[str]) -> int:
     parser.add_argument("--seed", type=int, default=8)
     parser.add_argument("--output", default=str(REPO / "data/signals"), help="directory (%(default)s)")
     args = parser.parse_args(argv)
+    for number in SIGNALS:  # what a shell's background or nohup ignores, the programs would ignore, too
+        signal.signal(number, signal.default_int_handler if number == signal.SIGINT else signal.SIG_DFL)
     output = Path(args.output)
     output.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix="qat8-faults-") as directory:

@@ -132,6 +132,12 @@ STARTS = {
     "a rank of a training": "with launch._started([], launch.Layout(1), 1, Path(sys.argv[1])): time.sleep(60)",
     "a stage": "sys.executable = sys.argv[1] + '/python'; local.run('train', [])",
 }
+STAGE = f"""#!{sys.executable}
+import os
+from qat8 import signals
+signals.leave_at_once()  # as every stage does first
+os.execvp("sleep", ["sleep", "61"])
+"""
 PARENT = """
 import sys, time
 from pathlib import Path
@@ -145,7 +151,7 @@ launch._command = lambda argv: ["sleep", "61"]
 
 @pytest.mark.parametrize("what", STARTS)
 def test_what_a_killed_parent_had_started_ends_with_it(tmp_path, what):
-    (tmp_path / "python").write_text("#!/bin/sh\nexec sleep 61\n")
+    (tmp_path / "python").write_text(STAGE)
     (tmp_path / "python").chmod(0o755)
     parent = subprocess.Popen([sys.executable, "-c", PARENT + STARTS[what], str(tmp_path)])
     try:

@@ -81,6 +81,19 @@ def test_an_interrupted_stage_may_say_where_it_stopped_before_the_task_ends(tmp_
     assert (rest, task.returncode) == ("last words\n", 128 + number)
 
 
+@pytest.mark.parametrize("child", ["signal.pause()", "signal.signal(2, lambda *_: exit(0)); signal.pause()"])
+def test_a_stage_that_could_not_say_why_it_ended_has_it_said_for_it(child, monkeypatch, capfd, tmp_path):
+    """Ended before it had a handler (`-m` finds no stage here), or about to end by itself when the signal came."""
+    begin = (
+        "import os, signal\nsignal.pthread_sigmask(1, {2})\nsignal.signal(2, signal.SIG_DFL)\nos.kill(os.getppid(), 2)"
+    )
+    (tmp_path / "python").write_text(f"#!{sys.executable}\n{begin}\n{child}\n")
+    (tmp_path / "python").chmod(0o755)
+    monkeypatch.setattr(sys, "executable", str(tmp_path / "python"))
+    assert local.run("train", []) == 130
+    assert capfd.readouterr().err == "error: interrupted; run the same command again to go on\n"
+
+
 @pytest.mark.parametrize(
     ("code", "name"), [(-11, "SIGSEGV"), (-6, "SIGABRT"), (-9, "SIGKILL"), (139, "SIGSEGV"), (137, "SIGKILL")]
 )

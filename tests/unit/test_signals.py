@@ -130,6 +130,25 @@ def test_paddle_which_takes_sigterm_for_itself_is_put_aside():
     assert done.stderr == "error: terminated; run the same command again to go on\n"
 
 
+TAKES_SIGTERM = """
+import ctypes, os, signal
+ctypes.CDLL(None).signal(signal.SIGTERM, None)  # SIG_DFL, behind Python's back
+os.kill(os.getpid(), signal.SIGTERM)
+"""
+
+
+def test_a_sigterm_while_paddle_has_it_for_itself_is_felt_as_ours_afterwards(tmp_path):
+    (tmp_path / "paddle.py").write_text(TAKES_SIGTERM)
+    code = (
+        "import sys\nfrom qat8 import cli\ndef main(argv):\n    try:\n        import qat8.engine\n"
+        "    finally:\n        print('cleaned up', flush=True)\ncli.run(main, [])"
+    )
+    env = {**os.environ, "PYTHONPATH": os.pathsep.join([str(tmp_path), os.environ.get("PYTHONPATH", "")])}
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=env)
+    assert (done.returncode, done.stdout) == (143, "cleaned up\n")
+    assert done.stderr == "error: terminated; run the same command again to go on\n"
+
+
 LATE = """
 import os, sys
 from qat8 import cli, signals

@@ -19,7 +19,7 @@ def run(stage: str, argv: list[str]) -> int:
     stopped and leave nothing half-written. (Ctrl-C it has got already, as a member of this group: twice is once.)
     """
     with signals.handled():
-        with signals.deferred():
+        with signals.held():  # until the stage has handlers of its own: it says why it ended
             child = subprocess.Popen(
                 [sys.executable, "-m", f"qat8.stages.{stage}", *argv],
                 preexec_fn=processes.ends_with_parent(signal.SIGTERM),
@@ -37,4 +37,6 @@ def _ended(child: subprocess.Popen, number: int) -> int:
         time.sleep(0.02)
     child.kill()
     code = child.wait()
+    if code <= 0:  # it was about to end by itself, or could not say why it ended
+        signals.say(number)
     return code if code > 0 else signals.CODES[number]
