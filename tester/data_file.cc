@@ -182,6 +182,13 @@ void DataFile::WillRead(std::size_t start, std::size_t n) const {
   posix_fadvise(file_, offset, static_cast<off_t>(n * image_bytes()), POSIX_FADV_WILLNEED);  // a hint: may fail
 }
 
+void DataFile::ReadBytes(std::size_t start, std::size_t n, unsigned char* out) {
+  for (std::size_t i = start; i < start + n; ++i, out += image_bytes()) {
+    ReadAt(images_offset_ + i * image_bytes(), image_bytes(), out);
+    CheckImage(i, out);
+  }
+}
+
 void DataFile::ReadImages(std::size_t start, std::size_t n, float* out) {
   const std::size_t plane = std::size_t{height_} * width_;
   const bool past_caches = n * floats_per_image() * sizeof(float) > kCacheBytes;

@@ -7,6 +7,8 @@
 #include <string>
 #include <vector>
 
+#include "levels.h"
+
 class DataFile {
  public:
   // Checks size, header, labels and trailer. `data_dim` is the images' side in a raw file, which does not say it.
@@ -24,8 +26,13 @@ class DataFile {
   // JSON text of the preprocessing; empty in a raw file.
   const std::string& fingerprint() const { return fingerprint_; }
 
+  // Of uint8 images, what normalises them; null where the file has float32.
+  const Levels* levels() const { return uint8_ ? &levels_ : nullptr; }
+
   // Copies images [start, start + n) to `out` as the network takes them: float32 [n, 3, H, W].
   void ReadImages(std::size_t start, std::size_t n, float* out);
+  // The same as they are in a file that has levels(): uint8 [n, 3, H, W].
+  void ReadBytes(std::size_t start, std::size_t n, unsigned char* out);
   // Asks the kernel to fetch images [start, start + n), as far as there are so many, while others are worked on.
   void WillRead(std::size_t start, std::size_t n) const;
 
@@ -55,6 +62,6 @@ class DataFile {
   std::vector<std::uint32_t> image_crcs_;
   std::vector<bool> checked_;
   std::array<float, 3> mean_{}, std_{};
-  std::array<std::array<float, 256>, 3> levels_{};  // normalised value of each uint8, per channel
-  std::vector<unsigned char> bytes_;                // one uint8 image
+  Levels levels_{};
+  std::vector<unsigned char> bytes_;  // one uint8 image
 };

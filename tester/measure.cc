@@ -27,7 +27,7 @@ class Run {
         predictor_(*predictor),
         profiler_(*profiler),
         size_(std::min<std::size_t>(static_cast<std::size_t>(flags.batch_size), data->count())),
-        pixels_(size_ * data->floats_per_image()) {
+        pixels_(*data, size_, predictor->takes_bytes()) {
     full_ = data_.count() / static_cast<std::size_t>(flags.batch_size);
     batches_ = (data_.count() + size_ - 1) / size_;
     // A file smaller than the batch size has no full batch; then its partial batch is what is measured.
@@ -62,11 +62,11 @@ class Run {
   double Predict(std::size_t batch) {
     const std::size_t start = batch * size_, n = ImagesOf(batch);
     const Clock::time_point reading = Clock::now();
-    data_.ReadImages(start, n, pixels_.data());
+    pixels_.Read(&data_, start, n);
     data_.WillRead(start + n, size_);
     last_read_ms_ = MillisecondsSince(reading);
     const Clock::time_point begin = Clock::now();
-    predictor_.Run(static_cast<int>(n), pixels_.data(), data_.labels().data() + start, &output_);
+    predictor_.Run(static_cast<int>(n), pixels_.image(0), data_.labels().data() + start, &output_);
     return MillisecondsSince(begin);
   }
 
@@ -117,33 +117,24 @@ class Run {
     CheckLabels();
     for (std::size_t i = 0; i < n; ++i) {
       const std::size_t image = batch * size_ + i;
-      const Ranking r = Rank(output_.scores.data() + i * static_cast<std::size_t>(output_.classes), output_.classes,
-                             data_.labels()[image]);
-      if (!r.finite) {
-        throw Error(kVerificationError, "the model's output for image " + std::to_string(image) + " is not finite",
-                    "finite scores", "check the model");
-      }
+      const Ranking r = RankFinite(Scores(i), output_.classes, data_.labels()[image], image);
       result_.predictions.push_back(r.predicted);
       result_.top1 += r.rank < 1;
       result_.top5 += r.rank < 5;
     }
   }
 
-  // What is timed must be what accuracy was counted of (MLPerf's TEST01): the same images, in the same batch, get the
-  // same classes again.
   void CheckSameClasses(std::size_t batch) const {
     if (flags_.with_accuracy_layer) return;
     for (std::size_t i = 0; i < ImagesOf(batch); ++i) {
       const std::size_t image = batch * size_ + i;
       if (image >= result_.predictions.size()) return;  // `iterations` ended pass 1 before this image
-      const float* scores = output_.scores.data() + i * static_cast<std::size_t>(output_.classes);
-      const Ranking again = Rank(scores, output_.classes, 0);
-      if (again.finite && again.predicted == result_.predictions[image]) continue;
-      throw Error(kVerificationError,
-                  "the model named two classes for image " + std::to_string(image) + ": " +
-                      std::to_string(result_.predictions[image]) + " and " + std::to_string(again.predicted),
-                  "one and the same", "check the model and the machine");
+      CheckSameClass(image, result_.predictions[image], RankFinite(Scores(i), output_.classes, 0, image).predicted);
     }
+  }
+
+  const float* Scores(std::size_t row) const {
+    return output_.scores.data() + row * static_cast<std::size_t>(output_.classes);
   }
 
   void CheckLabels() const {

@@ -158,7 +158,7 @@ struct Predictor::Handles {
   std::vector<std::unique_ptr<paddle_infer::Tensor>> results;
 };
 
-Predictor::Predictor(const Flags& flags, int height, int width)
+Predictor::Predictor(const Flags& flags, int height, int width, const Levels*)
     : model_(flags.infer_model),
       accuracy_layer_(flags.with_accuracy_layer),
       height_(height),
@@ -249,10 +249,12 @@ double Predictor::ReadAccuracy(int index, const char* name) {
   return value;
 }
 
-void Predictor::Run(int images, const float* pixels, const std::int64_t* labels, Output* output) {
+bool Predictor::takes_bytes() const { return false; }
+
+void Predictor::Run(int images, const void* pixels, const std::int64_t* labels, Output* output) {
   Handles& h = *handles_;
   Try(model_ + ": cannot run the model", [&] {
-    Feed(*h.image, pixels, {images, 3, height_, width_}, 0);
+    Feed(*h.image, static_cast<const float*>(pixels), {images, 3, height_, width_}, 0);
     if (accuracy_layer_) {
       h.label->Reshape({images, 1});
       h.label->CopyFromCpu(labels);

@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "flags.h"
+#include "levels.h"
 
 // Which of the two it is, as the results name it: "cpp" or "engine".
 extern const char kTesterName[];
@@ -25,11 +26,15 @@ struct Output {
 
 class Predictor {
  public:
-  Predictor(const Flags& flags, int height, int width);
+  // `levels`: of a file of uint8 images (data_file.h), null otherwise. They must outlive the predictor.
+  Predictor(const Flags& flags, int height, int width, const Levels* levels);
   ~Predictor();
 
-  // Lends the input to the library (where that can, see predictor.cc), runs, copies the output. `labels` are used only with an accuracy layer.
-  void Run(int images, const float* pixels, const std::int64_t* labels, Output* output);
+  // Whether Run takes the file's uint8 images and normalises them itself, which is then part of the latency.
+  bool takes_bytes() const;
+  // Lends the input to the library (where that can, see predictor.cc), runs, copies the output. `pixels`: [images, 3, H, W],
+  // uint8 where takes_bytes(), else float32. `labels` are used only with an accuracy layer.
+  void Run(int images, const void* pixels, const std::int64_t* labels, Output* output);
 
  private:
   struct Handles;

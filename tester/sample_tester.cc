@@ -49,7 +49,7 @@ void Main(const Flags& flags) {
 
   profiler.Start();
   const auto start = std::chrono::steady_clock::now();
-  Predictor predictor(flags, data.height(), data.width());
+  Predictor predictor(flags, data.height(), data.width(), data.levels());
   setting.init_ms = std::chrono::duration<double, std::milli>(std::chrono::steady_clock::now() - start).count();
   profiler.Collect(false);
   if (flags.scenario == "soak") {

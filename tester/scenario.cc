@@ -12,7 +12,7 @@
 #include "accuracy.h"
 #include "arrivals.h"
 #include "barrier.h"
-#include "errors.h"
+#include "pixel_buffer.h"
 #include "process_info.h"
 
 namespace {
@@ -27,11 +27,12 @@ class Scenario {
       : flags_(flags), data_(*data), predictor_(*predictor) {
     const std::size_t asked = static_cast<std::size_t>(flags.batch_size);
     size_ = std::min(asked, data_.count());
-    const std::size_t fit = std::max(size_, kPoolBytes / (data_.floats_per_image() * sizeof(float)));
+    const bool bytes = predictor->takes_bytes();
+    const std::size_t fit = std::max(size_, kPoolBytes / PixelBuffer::ImageBytes(data_, bytes));
     run_.images_per_query = size_;
     run_.pool_images = std::min(fit, data_.count());
-    pool_.resize(run_.pool_images * data_.floats_per_image());
-    data_.ReadImages(0, run_.pool_images, pool_.data());
+    pool_ = PixelBuffer(data_, run_.pool_images, bytes);
+    pool_.Read(&data_, 0, run_.pool_images);
     if (!flags.with_accuracy_layer) run_.predictions.assign(run_.pool_images, -1);
   }
 
@@ -61,30 +62,20 @@ class Scenario {
     const std::size_t first = place * size_;
     Query query;
     query.arrival_ns = query.start_ns = MonotonicNow();
-    predictor_.Run(static_cast<int>(size_), pool_.data() + first * data_.floats_per_image(),
-                   data_.labels().data() + first, &output_);
+    predictor_.Run(static_cast<int>(size_), pool_.image(first), data_.labels().data() + first, &output_);
     query.end_ns = MonotonicNow();
     CheckOutput(first);
     return query;
   }
 
-  // A run that computes nonsense can be fast: scores must be finite, and the same image must get the same class.
   void CheckOutput(std::size_t first) {
     if (flags_.with_accuracy_layer) return;
     for (std::size_t i = 0; i < size_; ++i) {
       const float* scores = output_.scores.data() + i * static_cast<std::size_t>(output_.classes);
-      const Ranking r = Rank(scores, output_.classes, 0);
+      const int predicted = RankFinite(scores, output_.classes, 0, first + i).predicted;
       int& known = run_.predictions[first + i];
-      const std::string image = "image " + std::to_string(first + i);
-      if (!r.finite) {
-        throw Error(kVerificationError, "the model's output for " + image + " is not finite", "finite scores",
-                    "check the model");
-      }
-      if (known >= 0 && known != r.predicted) {
-        throw Error(kVerificationError, "the model named two classes for " + image + ": " + std::to_string(known) +
-                    " and " + std::to_string(r.predicted), "one and the same", "check the model and the machine");
-      }
-      known = r.predicted;
+      if (known >= 0) CheckSameClass(first + i, known, predicted);
+      known = predicted;
     }
   }
 
@@ -174,7 +165,7 @@ class Scenario {
   DataFile& data_;
   Predictor& predictor_;
   std::size_t size_ = 0;
-  std::vector<float> pool_;
+  PixelBuffer pool_;
   Output output_;
   ScenarioRun run_;
   std::map<double, std::vector<Query>> met_;  // the queries of the last probe that met the target, by rate

@@ -9,6 +9,7 @@
 #include "barrier.h"
 #include "errors.h"
 #include "json_writer.h"
+#include "pixel_buffer.h"
 #include "process_info.h"
 
 namespace {
@@ -21,10 +22,11 @@ class Soak {
   Soak(const Flags& flags, DataFile* data, Predictor* predictor)
       : flags_(flags), data_(*data), predictor_(*predictor), order_(static_cast<std::uint64_t>(flags.seed)) {
     largest_ = std::min(static_cast<std::size_t>(flags.batch_size), data_.count());
-    const std::size_t fit = std::max(largest_, kPoolBytes / (data_.floats_per_image() * sizeof(float)));
+    const bool bytes = predictor->takes_bytes();
+    const std::size_t fit = std::max(largest_, kPoolBytes / PixelBuffer::ImageBytes(data_, bytes));
     run_.pool_images = std::min(fit, data_.count());
-    pool_.resize(run_.pool_images * data_.floats_per_image());
-    data_.ReadImages(0, run_.pool_images, pool_.data());
+    pool_ = PixelBuffer(data_, run_.pool_images, bytes);
+    pool_.Read(&data_, 0, run_.pool_images);
     classes_.assign(run_.pool_images, -1);
     for (std::size_t size = 1; size <= largest_ && flags.vary_batch; ++size) sizes_.push_back(size);
     if (sizes_.empty()) sizes_.push_back(largest_);
@@ -58,8 +60,7 @@ class Soak {
 
   void Predict(std::size_t images) {
     if (next_ + images > run_.pool_images) next_ = 0;
-    predictor_.Run(static_cast<int>(images), pool_.data() + next_ * data_.floats_per_image(),
-                   data_.labels().data() + next_, &output_);
+    predictor_.Run(static_cast<int>(images), pool_.image(next_), data_.labels().data() + next_, &output_);
     for (std::size_t i = 0; i < images; ++i) Check(next_ + i, i);
     next_ += images;
     ++run_.batches;
@@ -68,13 +69,9 @@ class Soak {
 
   void Check(std::size_t image, std::size_t row) {
     const float* scores = output_.scores.data() + row * static_cast<std::size_t>(output_.classes);
-    const Ranking r = Rank(scores, output_.classes, 0);
-    if (!r.finite) {
-      throw Error(kVerificationError, "the model's output for image " + std::to_string(image) + " is not finite",
-                  "finite scores", "check the model and the machine");
-    }
-    if (classes_[image] < 0) classes_[image] = r.predicted;
-    run_.other_class += classes_[image] != r.predicted;
+    const int predicted = RankFinite(scores, output_.classes, 0, image).predicted;
+    if (classes_[image] < 0) classes_[image] = predicted;
+    run_.other_class += classes_[image] != predicted;
   }
 
   void Say() const {
@@ -89,7 +86,7 @@ class Soak {
   SampleOrder order_;
   std::size_t largest_ = 0, next_ = 0;
   std::vector<std::size_t> sizes_;
-  std::vector<float> pool_;
+  PixelBuffer pool_;
   std::vector<int> classes_;
   Output output_;
   SoakRun run_;

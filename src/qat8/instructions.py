@@ -48,6 +48,11 @@ def has_bf16() -> bool:
     return bool({"avx512_bf16", "amx_bf16"} & _flags()) and _allowed(_WITHOUT_BF16)
 
 
+def has_vbmi() -> bool:
+    """AVX-512 VBMI beside VNNI (Ice Lake, Zen 4 and newer): the engine's INT8 takes uint8 images as they are."""
+    return has_vnni() and "avx512vbmi" in _flags()
+
+
 def saturates() -> bool:
     """Whether INT8 kernels add products in 16 bits: no VNNI of either width."""
     return not (has_vnni() or ("avx_vnni" in _flags() and _allowed(_WITHOUT_VNNI)))

@@ -23,7 +23,7 @@ target_link_libraries(tester_engine PUBLIC tester_base
 target_link_options(tester_engine PUBLIC "-Wl,-rpath-link,${wheel}/libs")
 add_tester(engine_tester tester_engine "${wheel}/libs")
 if(BUILD_TESTS)
-  foreach(name check_depthwise dump_scores)
+  foreach(name check_depthwise check_lookup dump_scores)
     add_executable(${name} ../tests/cpp/${name}.cc)
     target_include_directories(${name} PRIVATE "${CMAKE_CURRENT_SOURCE_DIR}")
     target_link_libraries(${name} PRIVATE tester_engine)

@@ -59,7 +59,71 @@ __attribute__((target("avx512f,avx512bw,avx512vl"))) std::size_t QuantizeWithAvx
   return i;
 }
 
+// For LookUpWithVbmi: byte p of block b of 64 of the output is pixel (64 b + p) / 3 of channel (64 b + p) % 3.
+struct Interleaving {
+  alignas(64) std::uint8_t red_green[3][64];  // index into red, or 64 more into green; anything where it is blue
+  alignas(64) std::uint8_t blue[3][64];
+  std::uint64_t is_blue[3] = {0, 0, 0};
+};
+
+Interleaving MakeInterleaving() {
+  Interleaving made;
+  for (std::size_t at = 0; at < 192; ++at) {
+    const std::size_t block = at / 64, byte = at % 64, channel = at % 3, pixel = at / 3;
+    made.red_green[block][byte] = static_cast<std::uint8_t>(channel == 1 ? 64 + pixel : pixel);
+    made.blue[block][byte] = static_cast<std::uint8_t>(pixel);
+    if (channel == 2) made.is_blue[block] |= std::uint64_t{1} << byte;
+  }
+  return made;
+}
+
+#define QAT8_VBMI __attribute__((target("avx512f,avx512bw,avx512vl,avx512vbmi")))
+
+// 64 lookups among 256: among the lower and the upper 128, chosen by the highest bit.
+QAT8_VBMI inline __m512i LookUp(const __m512i (&table)[4], __m512i bytes) {
+  const __m512i low = _mm512_permutex2var_epi8(table[0], bytes, table[1]);
+  const __m512i high = _mm512_permutex2var_epi8(table[2], bytes, table[3]);
+  return _mm512_mask_mov_epi8(low, _mm512_movepi8_mask(bytes), high);
+}
+
+// Sixty-four pixels at a time; returns how many it did.
+QAT8_VBMI std::size_t LookUpWithVbmi(const std::uint8_t* planes, std::size_t pixels, const ByteTable& table,
+                                     std::uint8_t* out) {
+  static const Interleaving kInterleaving = MakeInterleaving();
+  __m512i tables[3][4], red_green[3], blue[3];
+  for (std::size_t c = 0; c < 3; ++c) {
+    for (std::size_t part = 0; part < 4; ++part) tables[c][part] = _mm512_loadu_si512(table[c].data() + 64 * part);
+    red_green[c] = _mm512_load_si512(kInterleaving.red_green[c]);
+    blue[c] = _mm512_load_si512(kInterleaving.blue[c]);
+  }
+  std::size_t i = 0;
+  for (; i + 64 <= pixels; i += 64) {
+    __m512i channel[3];
+    for (std::size_t c = 0; c < 3; ++c) {
+      channel[c] = LookUp(tables[c], _mm512_loadu_si512(planes + c * pixels + i));
+    }
+    for (std::size_t block = 0; block < 3; ++block) {
+      const __m512i two = _mm512_permutex2var_epi8(channel[0], red_green[block], channel[1]);
+      const __m512i all = _mm512_mask_permutexvar_epi8(two, kInterleaving.is_blue[block], blue[block], channel[2]);
+      _mm512_storeu_si512(out + 3 * i + 64 * block, all);
+    }
+  }
+  return i;
+}
+
 }  // namespace
+
+ByteTable QuantizedLevels(const Levels& levels, float factor, Type type) {
+  ByteTable table;
+  for (std::size_t c = 0; c < 3; ++c) Quantize(levels[c].data(), levels[c].size(), factor, type, table[c].data());
+  return table;
+}
+
+void LookUpImage(const std::uint8_t* planes, std::size_t pixels, const ByteTable& table, std::uint8_t* out) {
+  for (std::size_t i = HasAvx512Vbmi() ? LookUpWithVbmi(planes, pixels, table, out) : 0; i < pixels; ++i) {
+    for (std::size_t c = 0; c < 3; ++c) out[3 * i + c] = table[c][planes[c * pixels + i]];
+  }
+}
 
 void QuantizeImage(const float* planes, std::size_t pixels, float factor, Type type, void* out) {
   auto* bytes = static_cast<std::uint8_t*>(out);

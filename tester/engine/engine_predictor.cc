@@ -14,7 +14,8 @@ const char kTesterName[] = "engine";
 std::string CheckLibraryVersion() { return "oneDNN " + onednn::Version(); }
 
 struct Predictor::Handles {
-  Handles(const Flags& flags) : executor(flags.infer_model, flags.batch_size, flags.micro_batch, flags.own_kernels, flags.bf16) {}
+  Handles(const Flags& flags, const Levels* levels)
+      : executor(flags.infer_model, flags.batch_size, flags.micro_batch, {flags.own_kernels, flags.bf16, levels}) {}
   Executor executor;
 };
 
@@ -29,11 +30,11 @@ void CheckFlags(const Flags& flags) {
 
 }  // namespace
 
-Predictor::Predictor(const Flags& flags, int height, int width)
+Predictor::Predictor(const Flags& flags, int height, int width, const Levels* levels)
     : model_(flags.infer_model), accuracy_layer_(false), height_(height), width_(width) {
   CheckFlags(flags);
   omp_set_num_threads(flags.num_threads);  // before any primitive is made: each is laid out for so many threads
-  handles_ = std::make_unique<Handles>(flags);
+  handles_ = std::make_unique<Handles>(flags, levels);
   CheckInputs();
 }
 
@@ -48,7 +49,9 @@ void Predictor::CheckInputs() const {
               "preprocess the images for this model");
 }
 
-void Predictor::Run(int images, const float* pixels, const std::int64_t*, Output* output) {
+bool Predictor::takes_bytes() const { return handles_->executor.takes_bytes(); }
+
+void Predictor::Run(int images, const void* pixels, const std::int64_t*, Output* output) {
   Executor& executor = handles_->executor;
   const auto count = static_cast<std::size_t>(images);
   output->classes = static_cast<int>(executor.file().classes());

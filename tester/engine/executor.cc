@@ -5,6 +5,7 @@
 #include <vector>
 
 #include "errors.h"
+#include "isa.h"
 
 namespace {
 
@@ -20,9 +21,10 @@ double Now() {
 
 }  // namespace
 
-Executor::Executor(const std::string& path, int batch, int micro_batch, bool own_kernels, bool bf16)
-    : file_(path), own_kernels_(own_kernels), bf16_(bf16), weights_(file_, cpu_) {
-  if (bf16 && file_.int8()) throw Error(kModelError, path + ": --bf16 of an INT8 model", "an FP32 model's file");
+Executor::Executor(const std::string& path, int batch, int micro_batch, const NetworkOptions& options)
+    : file_(path), options_(options), weights_(file_, cpu_) {
+  if (!options.own_kernels || !HasAvx512Vbmi() || !Network::OnlyQuantizes(file_)) options_.levels = nullptr;
+  if (options.bf16 && file_.int8()) throw Error(kModelError, path + ": --bf16 of an INT8 model", "an FP32 model's file");
   micro_batch_ = static_cast<std::size_t>(micro_batch);
   if (micro_batch == 0) Choose(static_cast<std::size_t>(batch));
   micro_batch_ = std::min(micro_batch_, static_cast<std::size_t>(batch));
@@ -33,7 +35,7 @@ Network& Executor::NetworkFor(std::size_t batch) {
   if (networks_.count(batch) == 0 && networks_.size() == kNetworks) DropOldest();
   Kept& kept = networks_[batch];
   kept.used = ++turn_;
-  if (!kept.network) kept.network = std::make_unique<Network>(file_, &weights_, cpu_, batch, own_kernels_, bf16_);
+  if (!kept.network) kept.network = std::make_unique<Network>(file_, &weights_, cpu_, batch, options_);
   return *kept.network;
 }
 
@@ -51,7 +53,7 @@ void Executor::Choose(std::size_t batch) {
     if (size < batch) sizes.push_back(size);
   }
   sizes.push_back(batch);
-  const std::vector<float> pixels(batch * file_.input().elements(), 0.5f);
+  const std::vector<float> pixels(batch * file_.input().elements(), 0.5f);  // as bytes more than enough, too
   std::vector<float> scores(batch * file_.classes());
   double best = 0;
   int hopeless = 0;
@@ -70,7 +72,7 @@ void Executor::Choose(std::size_t batch) {
 }
 
 // The least of several runs: what else happens on the machine only adds to it.
-double Executor::SecondsPerImage(std::size_t batch, const float* pixels, float* scores) {
+double Executor::SecondsPerImage(std::size_t batch, const void* pixels, float* scores) {
   Network& network = NetworkFor(batch);
   network.Run(pixels, scores);
   const double start = Now();
@@ -84,10 +86,11 @@ double Executor::SecondsPerImage(std::size_t batch, const float* pixels, float* 
   return least / static_cast<double>(batch);
 }
 
-void Executor::Run(std::size_t images, const float* pixels, float* scores) {
+void Executor::Run(std::size_t images, const void* pixels, float* scores) {
+  const std::size_t image_bytes = file_.input().elements() * (takes_bytes() ? 1 : sizeof(float));
   for (std::size_t done = 0; done < images;) {
     const std::size_t batch = std::min(micro_batch_, images - done);
-    NetworkFor(batch).Run(pixels + done * file_.input().elements(), scores + done * file_.classes());
+    NetworkFor(batch).Run(static_cast<const char*>(pixels) + done * image_bytes, scores + done * file_.classes());
     done += batch;
   }
 }

@@ -14,24 +14,26 @@
 class Executor {
  public:
   // `micro_batch` images at a time; 0: of 1, 2, 4, 8, 16 and all `batch` the fastest by a measurement, now.
-  // `own_kernels`: depthwise convolutions by depthwise.h where it fits; false: all by oneDNN, for comparison.
-  // `bf16`: an FP32 file's arithmetic in bfloat16.
-  Executor(const std::string& path, int batch, int micro_batch, bool own_kernels = true, bool bf16 = false);
+  Executor(const std::string& path, int batch, int micro_batch, const NetworkOptions& options = {});
 
   const PlanFile& file() const { return file_; }
   std::size_t micro_batch() const { return micro_batch_; }
 
-  // pixels: float32 [images, 3, H, W]; scores: float32 [images, classes].
-  void Run(std::size_t images, const float* pixels, float* scores);
+  // Whether the input is uint8, which it is where there are levels, a CPU that looks them up fast, and a network that
+  // begins by quantizing the input.
+  bool takes_bytes() const { return options_.levels != nullptr; }
+
+  // pixels: [images, 3, H, W], uint8 where takes_bytes(), else float32; scores: float32 [images, classes].
+  void Run(std::size_t images, const void* pixels, float* scores);
 
  private:
   Network& NetworkFor(std::size_t batch);
   void DropOldest();
   void Choose(std::size_t batch);
-  double SecondsPerImage(std::size_t batch, const float* pixels, float* scores);
+  double SecondsPerImage(std::size_t batch, const void* pixels, float* scores);
 
   PlanFile file_;
-  bool own_kernels_, bf16_;
+  NetworkOptions options_;
   onednn::Cpu cpu_;
   Weights weights_;
   struct Kept {

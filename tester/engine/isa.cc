@@ -17,6 +17,11 @@ bool HasAvx512Core() {
   return has;
 }
 
+bool HasAvx512Vbmi() {
+  static const bool has = HasAvx512Vnni() && __builtin_cpu_supports("avx512vbmi");
+  return has;
+}
+
 bool HasAvx512Vnni() {
   static const bool has = HasAvx512Core() && __builtin_cpu_supports("avx512vnni") && OneDnnUses(kIsaAvx512CoreVnni);
   return has;

@@ -4,3 +4,4 @@
 
 bool HasAvx512Core();  // F, BW and VL
 bool HasAvx512Vnni();
+bool HasAvx512Vbmi();  // and VNNI: CPUs with VBMI have both, and oneDNN knows no name for VBMI

@@ -92,14 +92,19 @@ dnnl_memory* Weights::Value(float value) {
   return memory.get();
 }
 
-Network::Network(const PlanFile& file, Weights* weights, const onednn::Cpu& cpu, std::size_t batch, bool own_kernels,
-                 bool bf16)
-    : file_(file), weights_(*weights), cpu_(cpu), batch_(batch), own_kernels_(own_kernels), bf16_(bf16) {
+Network::Network(const PlanFile& file, Weights* weights, const onednn::Cpu& cpu, std::size_t batch,
+                 const NetworkOptions& options)
+    : file_(file), weights_(*weights), cpu_(cpu), batch_(batch), options_(options) {
   // What quantizes the input reads the user's pixels; anything else needs them channels last.
-  for (const Operator& op : file.operators()) keep_input_ |= op.source == 0 && op.kind != Kind::kQuantize;
+  keep_input_ = !OnlyQuantizes(file);
   plan_ = PlanMemory(file, batch, keep_input_);
   arena_ = onednn::Allocate(plan_.bytes);
   Build();
+}
+
+bool Network::OnlyQuantizes(const PlanFile& file) {
+  return std::none_of(file.operators().begin(), file.operators().end(),
+                      [](const Operator& op) { return op.source == 0 && op.kind != Kind::kQuantize; });
 }
 
 void Network::Build() {
@@ -126,7 +131,7 @@ void Network::Build() {
   }
 }
 
-void Network::Run(const float* pixels, float* scores) {
+void Network::Run(const void* pixels, float* scores) {
   pixels_ = pixels;
   for (const Step& step : steps_) {
     if (step.work) {
@@ -149,7 +154,7 @@ Dims Network::Shape(std::uint32_t tensor) const {
 
 // The scores stay float32, which their reader expects. A tensor's place is laid out for float32, so there is room.
 dnnl_data_type_t Network::DataType(std::uint32_t tensor, Type type) const {
-  const bool narrow = bf16_ && type == Type::kFloat32 && tensor != file_.operators().back().destination;
+  const bool narrow = options_.bf16 && type == Type::kFloat32 && tensor != file_.operators().back().destination;
   return narrow ? dnnl_bf16 : AsWritten(type);
 }
 
@@ -180,29 +185,45 @@ void Network::AddInput() {
   dnnl_memory* const source = Keep(cpu_.View(from.get(), nullptr));
   Step take;
   take.name = "reading the input";
-  take.work = [this, source] { dnnl_memory_set_data_handle(source, const_cast<float*>(pixels_)); };
+  take.work = [this, source] { dnnl_memory_set_data_handle(source, const_cast<void*>(pixels_)); };
   steps_.push_back(std::move(take));
   AddPrimitive(0, onednn::PrimitiveDesc(desc), {{kArgSrc, source}, {kArgDst, Keep(cpu_.View(to.get(), Place(0)))}});
 }
 
 void Network::AddQuantize(std::size_t index) {
   const Operator& op = file_.operators()[index];
-  const Tensor& from = file_.tensors()[op.source];
-  const std::size_t pixels = std::size_t{from.height} * from.width, elements = from.elements();
-  char* const to = Place(op.destination);
+  const std::size_t elements = file_.tensors()[op.source].elements();
   Step step;
   step.name = file_.Name(index);
   if (op.source == 0) {
-    step.work = [this, &op, pixels, elements, to] {
-      for (std::size_t i = 0; i < batch_; ++i) {
-        QuantizeImage(pixels_ + i * elements, pixels, op.alpha, op.writes, to + i * elements);
-      }
-    };
+    step.work = QuantizeInput(op);
   } else {
     const auto* source = reinterpret_cast<const float*>(Place(op.source));
-    step.work = [this, &op, elements, source, to] { Quantize(source, elements * batch_, op.alpha, op.writes, to); };
+    step.work = [this, &op, elements, source, to = Place(op.destination)] {
+      Quantize(source, elements * batch_, op.alpha, op.writes, to);
+    };
   }
   steps_.push_back(std::move(step));
+}
+
+// From the user's pixels, in one pass. Of uint8 normalisation and quantization together are a table: the same values,
+// from a quarter of the memory.
+std::function<void()> Network::QuantizeInput(const Operator& op) const {
+  const Tensor& from = file_.tensors()[op.source];
+  const std::size_t pixels = std::size_t{from.height} * from.width, elements = from.elements();
+  auto* const to = reinterpret_cast<std::uint8_t*>(Place(op.destination));
+  if (options_.levels == nullptr) {
+    return [this, &op, pixels, elements, to] {
+      const auto* images = static_cast<const float*>(pixels_);
+      for (std::size_t i = 0; i < batch_; ++i) {
+        QuantizeImage(images + i * elements, pixels, op.alpha, op.writes, to + i * elements);
+      }
+    };
+  }
+  return [this, table = QuantizedLevels(*options_.levels, op.alpha, op.writes), pixels, elements, to] {
+    const auto* images = static_cast<const std::uint8_t*>(pixels_);
+    for (std::size_t i = 0; i < batch_; ++i) LookUpImage(images + i * elements, pixels, table, to + i * elements);
+  };
 }
 
 void Network::AddDequantize(std::size_t index) {
@@ -290,12 +311,12 @@ bool Network::AddDepthwise(std::size_t index) {
 }
 
 void Network::AddConvolution(std::size_t index) {
-  if (own_kernels_ && AddDepthwise(index)) return;
+  if (options_.own_kernels && AddDepthwise(index)) return;
   const Operator& op = file_.operators()[index];
   const std::int64_t inputs = file_.tensors()[op.source].channels, outputs = file_.tensors()[op.destination].channels;
   const Dims filter = FilterShape(op, inputs, outputs);
   const onednn::Desc source = Describe(op.source, file_.tensors()[op.source].type);
-  const onednn::Desc weights = onednn::AnyLayout(filter, bf16_ ? dnnl_bf16 : AsWritten(op.weights_type));
+  const onednn::Desc weights = onednn::AnyLayout(filter, options_.bf16 ? dnnl_bf16 : AsWritten(op.weights_type));
   const onednn::Desc bias = onednn::RowMajor({outputs}, dnnl_f32);
   const onednn::Desc destination = Describe(op.destination, op.writes);
   const onednn::Attr attr = Attributes(op, op.groups > 1 ? 3 : 1);
@@ -331,7 +352,7 @@ void Network::AddLinear(std::size_t index) {
   Dims dims{outputs, from.channels};
   if (!flat) dims.insert(dims.end(), {from.height, from.width});
   const onednn::Desc source = flat ? DescribeFlat(op.source) : Describe(op.source, from.type);
-  const onednn::Desc weights = onednn::AnyLayout(dims, bf16_ ? dnnl_bf16 : AsWritten(op.weights_type));
+  const onednn::Desc weights = onednn::AnyLayout(dims, options_.bf16 ? dnnl_bf16 : AsWritten(op.weights_type));
   const onednn::Desc bias = onednn::RowMajor({outputs}, dnnl_f32), destination = DescribeFlat(op.destination);
   const onednn::Attr attr = Attributes(op, 1);
   dnnl_primitive_desc* desc = nullptr;

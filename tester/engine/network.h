@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "depthwise.h"
+#include "levels.h"
 #include "memory_plan.h"
 #include "onednn.h"
 #include "plan_file.h"
@@ -38,14 +39,23 @@ class Weights {
   std::map<float, std::pair<std::unique_ptr<float>, onednn::Memory>> single_;
 };
 
+struct NetworkOptions {
+  bool own_kernels = true;         // depthwise convolutions by depthwise.h where it fits; false: all by oneDNN
+  bool bf16 = false;               // in bfloat16: what an FP32 file computes in float32 but for biases and scores
+  const Levels* levels = nullptr;  // the input is uint8, and this normalises it; null: float32
+};
+
 class Network {
  public:
-  // `bf16`: what an FP32 file computes in float32 but for biases and scores.
-  Network(const PlanFile& file, Weights* weights, const onednn::Cpu& cpu, std::size_t batch, bool own_kernels,
-          bool bf16);
+  // `levels` only where the file OnlyQuantizes() its input and the CPU has what convert.h wants.
+  Network(const PlanFile& file, Weights* weights, const onednn::Cpu& cpu, std::size_t batch,
+          const NetworkOptions& options);
 
-  // pixels: float32 [batch, 3, H, W]; scores: float32 [batch, classes].
-  void Run(const float* pixels, float* scores);
+  // Whether all that a model does with its input is to quantize it: 256 values of a channel become 256 others.
+  static bool OnlyQuantizes(const PlanFile& file);
+
+  // pixels: [batch, 3, H, W], float32 or, with levels, uint8; scores: float32 [batch, classes].
+  void Run(const void* pixels, float* scores);
 
   std::size_t batch() const { return batch_; }
 
@@ -66,6 +76,7 @@ class Network {
   void AddAddition(std::size_t index);
   void AddSoftmax(std::size_t index);
   void AddQuantize(std::size_t index);
+  std::function<void()> QuantizeInput(const Operator& op) const;
   void AddDequantize(std::size_t index);
   void AddPrimitive(std::size_t index, onednn::PrimitiveDesc desc, std::vector<dnnl_exec_arg_t> arguments);
   onednn::Attr Attributes(const Operator& op, int weights_mask);
@@ -83,7 +94,7 @@ class Network {
   Weights& weights_;
   const onednn::Cpu& cpu_;
   std::size_t batch_;
-  bool own_kernels_, bf16_;
+  NetworkOptions options_;
   bool keep_input_ = false;
   MemoryPlan plan_;
   onednn::Buffer arena_, scratchpad_;
@@ -91,5 +102,5 @@ class Network {
   std::vector<onednn::Memory> memories_;
   std::vector<std::unique_ptr<Depthwise>> depthwise_;
   std::vector<Step> steps_;
-  const float* pixels_ = nullptr;
+  const void* pixels_ = nullptr;
 };

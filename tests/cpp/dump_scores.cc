@@ -1,5 +1,5 @@
 // Writes the engine's scores of every image of a data file, float32 [images, classes]:
-//   dump_scores MODEL.qat8 DATA.bin SIDE BATCH MICRO_BATCH OUTPUT [OWN_KERNELS: 1 or 0]
+//   dump_scores MODEL.qat8 DATA.bin SIDE BATCH MICRO_BATCH OUTPUT [OWN_KERNELS: 1 or 0]   ->  "uint8" or "float32"
 #include <cstdio>
 #include <cstdlib>
 #include <fstream>
@@ -8,20 +8,24 @@
 #include "data_file.h"
 #include "engine/executor.h"
 #include "errors.h"
+#include "pixel_buffer.h"
 
 int main(int argc, char** argv) {
   if (argc != 7 && argc != 8) return kUsageError;
   try {
     DataFile data(argv[2], std::atoi(argv[3]));
     const int batch = std::atoi(argv[4]);
-    Executor executor(argv[1], batch, std::atoi(argv[5]), argc == 7 || std::atoi(argv[7]) == 1);
+    Executor executor(argv[1], batch, std::atoi(argv[5]),
+                      {argc == 7 || std::atoi(argv[7]) == 1, false, data.levels()});
     const std::size_t classes = executor.file().classes(), size = static_cast<std::size_t>(batch);
-    std::vector<float> pixels(size * data.floats_per_image()), scores(size * classes);
+    std::vector<float> scores(size * classes);
+    PixelBuffer pixels(data, size, executor.takes_bytes());
+    std::puts(executor.takes_bytes() ? "uint8" : "float32");
     std::ofstream out(argv[6], std::ios::binary);
     for (std::size_t start = 0; start < data.count(); start += size) {
       const std::size_t images = std::min(size, data.count() - start);
-      data.ReadImages(start, images, pixels.data());
-      executor.Run(images, pixels.data(), scores.data());
+      pixels.Read(&data, start, images);
+      executor.Run(images, pixels.image(0), scores.data());
       out.write(reinterpret_cast<const char*>(scores.data()), static_cast<std::streamsize>(images * classes * 4));
     }
     return out.flush() ? 0 : kMachineError;

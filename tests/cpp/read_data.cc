@@ -18,12 +18,12 @@ int main(int argc, char** argv) {
     DataFile data(argv[1], 224);
     const std::size_t start = std::strtoull(argv[2], nullptr, 10), n = std::strtoull(argv[3], nullptr, 10);
     const std::size_t batch = argc == 5 ? std::strtoull(argv[4], nullptr, 10) : 1, floats = data.floats_per_image();
-    PixelBuffer pixels(batch * floats);
+    PixelBuffer pixels(data, batch, false);
     for (std::size_t i = start; i < start + n; i += batch) {
       data.WillRead(i + batch, 50);
-      data.ReadImages(i, batch, pixels.data());
+      pixels.Read(&data, i, batch);
       for (std::size_t k = 0; k < batch; ++k) {
-        std::printf("%08x\n", Crc32(pixels.data() + k * floats, floats * sizeof(float)));
+        std::printf("%08x\n", Crc32(pixels.image(k), floats * sizeof(float)));
       }
     }
     std::vector<char> head(600);

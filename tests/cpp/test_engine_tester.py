@@ -13,6 +13,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
+from qat8 import instructions
 from qat8.datafile import Reader
 from qat8.export import file
 from qat8.soak import watch
@@ -36,12 +37,13 @@ def scores(build, data, tmp_path_factory):
     """`scores(file, batch, micro_batch)`: the engine's scores of the 37 images."""
     out = tmp_path_factory.mktemp("scores") / "scores"
 
-    def run(path: Path, batch: int = 37, micro_batch: int = 0, threads: int = 1) -> SimpleNamespace:
-        command = [build / "dump_scores", path, data["float32"], 32, batch, micro_batch, out]
-        env = {**os.environ, "OMP_NUM_THREADS": str(threads)}
+    def run(path: Path, batch: int = 37, micro_batch: int = 0, threads: int = 1, kind: str = "float32",
+            own_kernels: bool = True, **variables: str) -> SimpleNamespace:  # fmt: skip
+        command = [build / "dump_scores", path, data[kind], 32, batch, micro_batch, out, int(own_kernels)]
+        env = {**os.environ, "OMP_NUM_THREADS": str(threads), **variables}
         done = subprocess.run(list(map(str, command)), capture_output=True, text=True, env=env, timeout=60)
         values = np.fromfile(out, np.float32) if done.returncode == 0 else None
-        return SimpleNamespace(code=done.returncode, err=done.stderr, values=values)
+        return SimpleNamespace(code=done.returncode, err=done.stderr, values=values, input=done.stdout.strip())
 
     return run
 
@@ -69,6 +71,27 @@ def test_the_engine_gives_paddles_scores_to_the_last_bit(
     done = scores(exported / f"engine/{precision}.qat8", batch, micro_batch)
     assert done.code == 0, done.err
     assert np.array_equal(done.values.reshape(expected.shape), expected)
+
+
+@pytest.mark.skipif(not instructions.has_vbmi(), reason="this CPU has no AVX-512 VBMI: float32 it stays")
+@pytest.mark.parametrize(("batch", "micro_batch"), [(1, 1), (37, 4), (10, 0)])
+def test_uint8_images_go_into_the_int8_model_as_they_are_and_give_the_same_scores(exported, scores, batch, micro_batch):
+    floats = scores(exported / "engine/int8.qat8", batch, micro_batch)
+    found = scores(exported / "engine/int8.qat8", batch, micro_batch, kind="uint8")
+    assert (floats.input, found.input) == ("float32", "uint8")
+    assert np.array_equal(found.values, floats.values)
+
+
+FEWER = [{"ONEDNN_MAX_CPU_ISA": "AVX512_CORE"}, {"own_kernels": False}, {"precision": "fp32"}]
+
+
+@pytest.mark.parametrize("fewer", FEWER)
+def test_uint8_images_are_normalised_before_where_the_model_or_the_instructions_want_float32(exported, scores, fewer):
+    how = {"precision": "int8", **fewer}
+    model = exported / f"engine/{how.pop('precision')}.qat8"
+    found = scores(model, kind="uint8", **how)
+    assert found.input == "float32"
+    assert np.array_equal(found.values, scores(model, **how).values)
 
 
 def test_a_linear_layer_on_several_pixels_sums_in_another_order_than_paddle(exported, scores, paddles_scores, tmp_path):

@@ -50,6 +50,9 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
     std::vector<float> image(file.floats_per_image());
     file.WillRead(0, file.count());
     for (std::size_t i = 0; i < file.count(); ++i) file.ReadImages(i, 1, image.data());
+    for (std::size_t i = 0; i < file.count() && file.levels() != nullptr; ++i) {
+      file.ReadBytes(i, 1, reinterpret_cast<unsigned char*>(image.data()));
+    }
     if (file.max_label() < 0 || file.labels().size() != file.count()) std::abort();
   });
   return 0;

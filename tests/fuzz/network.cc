@@ -33,7 +33,7 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
     const std::string& path = memory.Holding(data, size);
     if (Work(PlanFile(path)) > kMostWork) return;
     for (bool own_kernels : {true, false}) {
-      Executor engine(path, 2, 2, own_kernels);
+      Executor engine(path, 2, 2, {own_kernels});
       const std::vector<float> pixels(2 * engine.file().input().elements(), 0.5f);
       std::vector<float> scores(2 * engine.file().classes());
       engine.Run(2, pixels.data(), scores.data());
