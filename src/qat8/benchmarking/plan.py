@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from qat8 import artifacts, export, instructions, peers
+from qat8.benchmarking import built
 from qat8.benchmarking.load import NO_LOAD, Load
 from qat8.errors import MachineError, UsageError
 
@@ -166,5 +167,4 @@ def require_testers(names: list[str]) -> None:
         if name not in TESTERS:
             raise UsageError(f"unknown tester {name!r}", f"of {', '.join(TESTERS)}")
     for program in (Path(TESTERS[name][0]) for name in names if name != "python"):
-        if not program.is_file():
-            raise MachineError(f"{artifacts.shown(program)} is not built", next_step="inv build.tester")
+        built.require(program, TESTER_DIR)

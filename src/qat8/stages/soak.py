@@ -12,9 +12,10 @@ import sys
 from pathlib import Path
 
 from qat8 import artifacts, cli, environment, export, fitting, processes
-from qat8.benchmarking.plan import ENGINE, TESTERS
+from qat8.benchmarking import built
+from qat8.benchmarking.plan import ENGINE, TESTER_DIR, TESTERS
 from qat8.console import say
-from qat8.errors import MachineError, UsageError, VerificationError
+from qat8.errors import UsageError, VerificationError
 from qat8.models import registry
 from qat8.soak import judge, record
 
@@ -81,8 +82,7 @@ def _commands(args, model: Path) -> dict[str, list[str]]:
     for tester in args.testers.split(","):
         if tester not in _KINDS:
             raise UsageError(f"--testers: {tester!r}", f"some of {', '.join(_KINDS)}")
-        if not Path(TESTERS[tester][-1]).is_file():
-            raise MachineError(f"{TESTERS[tester][-1]} is not built", next_step="inv build.tester")
+        built.require(Path(TESTERS[tester][-1]), TESTER_DIR)
         subject = model
         if tester == ENGINE:
             subject = export.engine_file(model, args.precision)
