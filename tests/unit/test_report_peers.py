@@ -47,6 +47,20 @@ def test_the_table_has_ours_above_each_peer_with_ratios_and_top1():
     assert theirs[1] == "OpenVINO" and theirs[6:] == ("0.80", "0.70-0.90", "50.0 %")
 
 
+def test_the_engine_is_what_peers_are_compared_with_where_it_ran_and_paddle_stays_beside_it():
+    paddle = with_peer()
+    mine = [run.model_copy(update={"tester": "engine"}) for run in paddle.runs if run.tester == "openvino"]
+    pairs = [pair.model_copy(update={"tester": "engine", "ratio": 1.2, "ratio_min": 1.1, "ratio_max": 1.3})
+             for pair in paddle.peers if pair.tester == "python"]  # fmt: skip
+    results = paddle.model_copy(update={"runs": [*paddle.runs, *mine], "peers": [*paddle.peers, *pairs]})
+    table = peers.table(results)
+    assert [row[1] for row in table.rows] == ["qat8 engine", "Paddle", "OpenVINO"]
+    assert [row[6] for row in table.rows] == ["–", "–", "1.20"] and "qat8 engine's INT8" in table.caption
+    assert [said.split(": ", 1)[1] for said in peers.verdicts(results)] == [
+        "qat8 engine is 1.20 times as fast as OpenVINO (1.10 to 1.30)."
+    ]
+
+
 def test_peers_change_nothing_in_what_is_said_of_ours():
     plain, results = fixture.make_results(), with_peer()
     assert figures.ours(results).runs == plain.runs
