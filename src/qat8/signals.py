@@ -12,6 +12,7 @@ import contextlib
 import ctypes
 import os
 import signal
+import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -25,6 +26,7 @@ _WORDS = {signal.SIGHUP: "the terminal is gone", signal.SIGINT: "interrupted", s
 _GO_ON = "run the same command again to go on"
 IGNORE_SECONDS = 2.0
 _END_SECONDS = 3.0  # for a child to end by itself
+_AGAIN_SECONDS = 0.01
 _PR_SET_CHILD_SUBREAPER = 36
 
 
@@ -114,8 +116,9 @@ def handled() -> Iterator[None]:
     if threading.current_thread() is not threading.main_thread():
         yield
         return
-    before = _install(_ended)
+    before, hook = _install(_ended), sys.unraisablehook
     _First.number = None
+    sys.unraisablehook = lambda found: _again(found) or hook(found)
     prctl = ctypes.CDLL(None).prctl
     prctl(_PR_SET_CHILD_SUBREAPER, 1)  # what our children leave behind becomes ours to end
     try:
@@ -127,8 +130,19 @@ def handled() -> Iterator[None]:
         raise
     finally:
         prctl(_PR_SET_CHILD_SUBREAPER, 0)
+        sys.unraisablehook = hook
         for number, handler in before.items():
             signal.signal(number, handler)
+
+
+def _again(found) -> bool:
+    """Whether Python has just swallowed an `Ended`, as it does with what is raised while an object is cleared away
+    (`__del__`, a weak reference's callback): then the signal comes once more, a moment later."""
+    if not isinstance(found.exc_value, Ended):
+        return False
+    _First.number = None
+    threading.Timer(_AGAIN_SECONDS, os.kill, (os.getpid(), found.exc_value.number)).start()
+    return True
 
 
 def renew() -> None:

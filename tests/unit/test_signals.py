@@ -5,6 +5,7 @@ import signal
 import subprocess
 import sys
 import time
+import weakref
 from pathlib import Path
 
 import pytest
@@ -41,6 +42,21 @@ def test_a_second_signal_does_not_break_off_what_the_first_one_has_begun():
             os.kill(os.getpid(), signal.SIGINT)
             done.append("cleaned up")
     assert done and end.value.number == signal.SIGTERM
+
+
+@pytest.mark.parametrize("number", NUMBERS)
+def test_a_signal_that_comes_while_an_object_is_cleared_away_is_not_lost(number, capfd):
+    class Watched:
+        pass
+
+    watched, hook = Watched(), sys.unraisablehook
+    weak = weakref.ref(watched, lambda _: os.kill(os.getpid(), number))
+    with pytest.raises(signals.Ended) as end, signals.handled():
+        del watched  # Python swallows what the callback raises
+        assert weak() is None
+        time.sleep(5)
+    assert end.value.number == number and sys.unraisablehook is hook
+    assert capfd.readouterr().err == ""
 
 
 def test_after_two_seconds_a_second_signal_breaks_off_a_clean_up_that_hangs(monkeypatch):
