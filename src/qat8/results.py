@@ -26,8 +26,9 @@ def _all_or_none(values: list[float]) -> list[float]:
 
 
 SCHEMA = 1
-# 0: before conditions, gates, verdict and the rest of the environment were recorded; 1: before BF16
-REVISION = 2
+# 0: before conditions, gates, verdict and the rest of the environment were recorded; 1: before BF16;
+# 2: before disturbed repetitions were measured again
+REVISION = 3
 Precision = Literal["fp32", "bf16", "int8"]
 Percentiles = Annotated[list[float], AfterValidator(_all_or_none)]
 
@@ -60,6 +61,7 @@ class Conditions(_Record):
     swapped_pages: int | None  # of the machine, in and out
     major_faults: int  # pages that the process had to wait for
     frequency_mhz: tuple[float, float] | None  # least and greatest that was seen on the measured CPUs
+    discarded: int = 0  # measurements before this one that something else disturbed, and that were thrown away
 
 
 class TesterRun(_Record):

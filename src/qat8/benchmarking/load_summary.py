@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+from qat8.benchmarking.disturbance import MAX_OTHER_LOAD, MAX_STEAL
 from qat8.benchmarking.loads import Loads
-from qat8.benchmarking.validity import MAX_OTHER_LOAD, MAX_STEAL
 from qat8.older_python import zip_strict
 from qat8.results import Check, Comparison, Run
 from qat8.scenario_results import Instances, ScenarioRun

@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import tempfile
+from dataclasses import dataclass
 from pathlib import Path
 
 from qat8 import processes
-from qat8.benchmarking import onednn_log
+from qat8.benchmarking import disturbance, onednn_log
 from qat8.benchmarking.conditions import watch
 from qat8.benchmarking.onednn_log import Seen
 from qat8.benchmarking.plan import BF16, PRECISIONS, Cell, Plan
 from qat8.console import Bar, say
 from qat8.older_python import zip_strict
 from qat8.results import TesterRun, load_tester_run
+
+MOST_AGAIN = 3  # times that one repetition is measured again when something else disturbed it
+SPARE, MIN_SPARE = 0.05, 3  # of all repetitions may be thrown away so, and at least so many
 
 Measured = dict[tuple[Cell, str], list[TesterRun]]
 
@@ -24,16 +28,40 @@ def measure(plan: Plan) -> Measured:
     order alternates, so that being first is no advantage either.
     """
     runs: Measured = {turn: [] for turn in plan.turns()}
+    spare = _Spare(0 if plan.quick else max(MIN_SPARE, round(SPARE * len(runs) * plan.repetitions)))
     with Bar("measuring", len(runs) * plan.repetitions) as bar:
         for group in plan.groups():
             turns = [(cell, precision) for cell in group for precision in plan.precisions_of(cell.tester)]
             for repetition in range(plan.repetitions):
                 for cell, precision in turns if repetition % 2 == 0 else turns[::-1]:
-                    runs[cell, precision].append(_run(plan, cell, precision))
+                    runs[cell, precision].append(_undisturbed(plan, cell, precision, spare))
                     bar.advance(note=f"{cell}, {precision}")
             for cell in group:
                 _say(cell, runs)
     return runs
+
+
+@dataclass
+class _Spare:
+    """Measurements that may still be thrown away."""
+
+    left: int
+
+
+def _undisturbed(plan: Plan, cell: Cell, precision: str, spare: _Spare) -> TesterRun:
+    """One repetition, at once measured again where something else disturbed it: no figure is looked at for that.
+
+    On a machine that is always disturbed the spare ones are soon gone; then the checks say what was the matter.
+    """
+    discarded = 0
+    while True:
+        run = _run(plan, cell, precision)
+        found = disturbance.of(run.conditions)
+        if not found or discarded == MOST_AGAIN or not spare.left:
+            return run.model_copy(update={"conditions": run.conditions.model_copy(update={"discarded": discarded})})
+        spare.left -= 1
+        discarded += 1
+        say(f"  {cell}, {precision}: {found[0]}; measured again")
 
 
 def _run(plan: Plan, cell: Cell, precision: str) -> TesterRun:

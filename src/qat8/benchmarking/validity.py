@@ -5,11 +5,13 @@ docs/trust.md explains each check and its limit.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 
 import numpy as np
 
 from qat8 import artifacts, instructions, kernel, peers
+from qat8.benchmarking import disturbance
+from qat8.benchmarking.disturbance import Limit
 from qat8.benchmarking.measure import Measured
 from qat8.benchmarking.onednn_log import Kernels
 from qat8.benchmarking.plan import BF16, ENGINE, Cell, Plan
@@ -22,9 +24,7 @@ MIN_SECONDS = 1.0  # measured, of each repetition
 MIN_BATCHES = 5  # measured, over all repetitions
 MAX_RATIO_SPREAD = 0.2  # largest less smallest paired ratio, over the median: more is not one figure
 MAX_RATIO_ERROR = 0.1  # half of the bootstrap interval, over the median
-MAX_OTHER_LOAD = 0.05  # of the measured CPUs' time
 MAX_ELSEWHERE_LOAD = 0.1  # of the other CPUs' time, which share caches, memory and power with the measured ones
-MAX_STEAL = 0.02
 MAX_FREQUENCY_SPREAD = 0.05  # greatest less least clock, over the greatest
 MIN_SAME_OUTPUT = 0.98  # share of images on which two settings of the same model name the same class
 
@@ -69,24 +69,15 @@ def checks(
 def machine_checks(measured: Measured) -> list[Check]:
     """From the counters that were read around each process; a counter that the machine does not tell says so."""
     return [
-        _watched(measured, "other load", lambda c: c.other_load, lambda v: v <= MAX_OTHER_LOAD,
-                 lambda v: f"{v:.1%} of the measured CPUs' time went to other processes",
-                 f"other processes took at most {MAX_OTHER_LOAD:.0%} of the measured CPUs' time"),
-        _watched(measured, "steal", lambda c: c.steal, lambda v: v <= MAX_STEAL,
-                 lambda v: f"{v:.1%} of the time went to other guests of the host",
-                 f"the hypervisor took at most {MAX_STEAL:.0%} of the time"),
-        _watched(measured, "CPU quota", lambda c: c.throttled_periods, lambda v: v == 0,
-                 lambda v: f"the cgroup's CPU quota stopped the process in {v} periods",
-                 "no cgroup quota stopped a process"),
-        _watched(measured, "heat", lambda c: c.thermal_events, lambda v: v == 0,
-                 lambda v: f"the CPUs were slowed for heat {v} times", "no CPU was slowed for heat"),
-        _watched(measured, "swapping", lambda c: c.swapped_pages, lambda v: v == 0,
-                 lambda v: f"the machine swapped {v} pages", "nothing was swapped"),
-        _watched(measured, "frequency", _frequency_spread, lambda v: v <= MAX_FREQUENCY_SPREAD,
-                 lambda v: f"the clock moved by {v:.0%}", f"the clock stayed within {MAX_FREQUENCY_SPREAD:.0%}"),
-        _watched(measured, "load elsewhere", lambda c: c.elsewhere_load, lambda v: v <= MAX_ELSEWHERE_LOAD,
+        *(_watched(measured, limit) for limit in disturbance.LIMITS),
+        _watched(measured, Limit("frequency", _frequency_spread, MAX_FREQUENCY_SPREAD,
+                 lambda v: f"the clock moved by {v:.0%}", f"the clock stayed within {MAX_FREQUENCY_SPREAD:.0%}")),
+        _watched(measured, Limit("load elsewhere", lambda c: c.elsewhere_load, MAX_ELSEWHERE_LOAD,
                  lambda v: f"the other CPUs were {v:.0%} busy; they share caches, memory and power with the measured",
-                 f"the other CPUs were at most {MAX_ELSEWHERE_LOAD:.0%} busy", level="warning"),
+                 f"the other CPUs were at most {MAX_ELSEWHERE_LOAD:.0%} busy"), level="warning"),
+        _watched(measured, Limit("again", lambda c: c.discarded, 0,
+                 lambda v: f"measured again {v} times, because something else disturbed it",
+                 "nothing had to be measured again"), level="warning"),
     ]  # fmt: skip
 
 
@@ -94,15 +85,14 @@ def _frequency_spread(seen: Conditions) -> float | None:
     return 1 - seen.frequency_mhz[0] / seen.frequency_mhz[1] if seen.frequency_mhz else None
 
 
-def _watched(
-    measured: Measured, name: str, value: Callable, holds: Callable, words: Callable, meaning: str, level="failure"
-) -> Check:
-    known = [(c, value(r.conditions)) for c, r in _each(measured) if r.conditions and value(r.conditions) is not None]
+def _watched(measured: Measured, limit: Limit, level: str = "failure") -> Check:
+    seen = [(cell, limit.value(run.conditions)) for cell, run in _each(measured) if run.conditions]
+    known = [(cell, value) for cell, value in seen if value is not None]
     if not known:
-        return Check(check=name, ok=True, detail="this machine does not tell", level=level)
+        return Check(check=limit.name, ok=True, detail="this machine does not tell", level=level)
     # Worst first: the line names one, and it should be the one that matters.
     known.sort(key=lambda pair: -pair[1])
-    return _all(name, [(cell, holds(v), words(v)) for cell, v in known], meaning, level)
+    return _all(limit.name, [(c, v <= limit.most, limit.words(v)) for c, v in known], limit.meaning, level)
 
 
 def range_warnings(plan: Plan) -> list[Check]:
