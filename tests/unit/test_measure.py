@@ -8,13 +8,14 @@ from qat8.benchmarking.plan import Cell
 from qat8.results import Conditions
 
 QUIET = Conditions(seconds=1, cpu_seconds=1, other_load=0.01, elsewhere_load=1, steal=0.0, throttled_periods=0,
-                   throttled_ms=0, thermal_events=None, swapped_pages=0, major_faults=0, frequency_mhz=None)  # fmt: skip
+                   throttled_ms=0, thermal_events=None, swapped_pages=0,
+                   major_faults=0, frequency_mhz=None)  # fmt: skip
 CELL = Cell("M", "cpp", 1, 50)
 
 
 @pytest.fixture
 def measured(monkeypatch):
-    """`measured(*conditions, spare=9)`: what is kept when the runs go so, one after the other, and how many were not used."""
+    """`measured(*conditions)`: what is kept when the runs go so one after the other, and how many were not used."""
 
     def run(*conditions: dict, spare: int = 9):
         left = [results.TesterRun.model_construct(conditions=QUIET.model_copy(update=c), images_per_second=i)
