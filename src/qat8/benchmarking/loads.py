@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import itertools
 import shutil
-import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -114,8 +113,8 @@ def _scenario(plan: Plan, loads: Loads, name: str, model: str, threads: int, raw
 
 
 def _one(base: list[str], threads: int, kept: Path) -> ScenarioRun:
-    with tempfile.TemporaryDirectory(prefix="qat8-") as directory:
-        json, raw = Path(directory) / "run.json", Path(directory) / "raw"
+    with artifacts.scratch() as directory:
+        json, raw = directory / "run.json", directory / "raw"
         processes.capture([*base, f"--json={json}", f"--latencies_file={raw}"], processes.openmp(threads))
         shutil.move(raw, kept)
         return scenario_results.load(json)

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import tempfile
 from dataclasses import dataclass
-from pathlib import Path
 
-from qat8 import processes
+from qat8 import artifacts, processes
 from qat8.benchmarking import disturbance, onednn_log
 from qat8.benchmarking.conditions import watch
 from qat8.benchmarking.onednn_log import Seen
@@ -65,8 +63,8 @@ def _undisturbed(plan: Plan, cell: Cell, precision: str, spare: _Spare) -> Teste
 
 
 def _run(plan: Plan, cell: Cell, precision: str) -> TesterRun:
-    with tempfile.TemporaryDirectory(prefix="qat8-") as directory:
-        result = Path(directory) / "run.json"
+    with artifacts.scratch() as directory:
+        result = directory / "run.json"
         cpus = plan.cpus[: cell.threads]
         command = processes.pinned(cpus, [*plan.command(cell, precision), f"--json={result}"])
         with watch(cpus) as seen:

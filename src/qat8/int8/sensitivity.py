@@ -7,14 +7,13 @@ unless the two models' names differ, so that the weights stay rounded.
 
 from __future__ import annotations
 
-import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 from scipy.special import log_softmax
 
-from qat8 import datafile
+from qat8 import artifacts, datafile
 from qat8.console import Bar, say
 from qat8.errors import VerificationError
 from qat8.int8 import fp32_weights, inspection, passes, selection
@@ -93,14 +92,14 @@ class Candidates:
 
     def score(self, wanted: selection.Wanted) -> tuple[Score, list[tuple[str, str]]]:
         """The score with the `wanted` layers in INT8, and (layer, operator) of those that became it."""
-        with tempfile.TemporaryDirectory(prefix="qat8-") as name:
+        with artifacts.scratch() as name:
             loaded = passes.load(self._prefix)
             self.rounded = fp32_weights.put_back(loaded.program, loaded.scope, self._fp32.scope, wanted)
             program = passes.convert(loaded, self._ops, wanted, self._reduced)
-            save_model(program, loaded.feeds, loaded.fetches, loaded.executor, loaded.scope, Path(name))
+            save_model(program, loaded.feeds, loaded.fetches, loaded.executor, loaded.scope, name)
             ops = [op for op in program.global_block().ops if inspection.is_int8(op) and _has_weights(op)]
             layers = [(selection.layer_name(op.input_arg_names, op.output_arg_names), op.type) for op in ops]
-            return self._judge.score(Path(name)), layers
+            return self._judge.score(name), layers
 
 
 def _has_weights(op) -> bool:

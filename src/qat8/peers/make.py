@@ -7,7 +7,6 @@ data/models/M/peers/NAME/{fp32,int8}. `inv peers` starts it; models that are up 
 from __future__ import annotations
 
 import importlib
-import tempfile
 from pathlib import Path
 
 from qat8 import artifacts, cli, datafile, peers
@@ -51,8 +50,8 @@ def _write(
     from qat8.peers import onnx_model  # here, as the engines: they take seconds to import
 
     engine = importlib.import_module(f"qat8.peers.{peer}")
-    with tempfile.TemporaryDirectory(prefix="qat8-") as scratch:
-        plain = Path(scratch) / "model.onnx"
+    with artifacts.scratch() as scratch:
+        plain = scratch / "model.onnx"
         onnx_model.export(fp32_model, plain)
         if precision == "fp32":
             engine.make_fp32(plain, directory)

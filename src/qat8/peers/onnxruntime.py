@@ -9,7 +9,6 @@ kinds in FP32, those of residual networks. Where S8S8 runs in INT8 throughout it
 
 from __future__ import annotations
 
-import tempfile
 from pathlib import Path
 
 import numpy as np
@@ -17,6 +16,8 @@ import onnx
 import onnxruntime as ort
 from onnxruntime import quantization
 from onnxruntime.quantization.shape_inference import quant_pre_process
+
+from qat8 import artifacts
 
 VERSION = f"ONNX Runtime {ort.__version__}"
 FILE = "model.onnx"
@@ -36,8 +37,8 @@ def make_fp32(onnx_model: Path, directory: Path) -> None:
 
 def make_int8(onnx_model: Path, images: np.ndarray, directory: Path) -> None:
     """Quantize with the calibration images float32 [n, 3, H, W]."""
-    with tempfile.TemporaryDirectory(prefix="qat8-") as scratch:
-        plain = Path(scratch) / FILE
+    with artifacts.scratch() as scratch:
+        plain = scratch / FILE
         quant_pre_process(str(onnx_model), str(plain))
         name = onnx.load(str(plain)).graph.input[0].name
         quantization.quantize_static(
@@ -65,9 +66,9 @@ class Predictor:
 
     def int8_convolutions(self) -> tuple[int, int]:
         """Of the optimized graph's convolutions: those that run in INT8, and all."""
-        with tempfile.TemporaryDirectory(prefix="qat8-") as scratch:
+        with artifacts.scratch() as scratch:
             self._options.log_severity_level = 3  # that the saved graph fits this machine alone is what we want
-            self._options.optimized_model_filepath = str(Path(scratch) / FILE)
+            self._options.optimized_model_filepath = str(scratch / FILE)
             ort.InferenceSession(self._path, self._options, providers=["CPUExecutionProvider"])
             nodes = onnx.load(self._options.optimized_model_filepath, load_external_data=False).graph.node
         quantized = sum(node.op_type == "QLinearConv" for node in nodes)

@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import tempfile
 from dataclasses import asdict
 from pathlib import Path
 
@@ -189,7 +188,7 @@ def _train(model, settings, weights, data_dir, home, qat, described, inputs) -> 
         if group.rank == 0:
             _save_fp32(session, fp32, described, inputs)
         else:  # perhaps on another machine
-            fp32 = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="qat8-teacher-")))
+            fp32 = stack.enter_context(artifacts.scratch())
             _save_teacher(session, fp32)
         # Of its own, so that post-training quantization does not end a training that can be resumed.
         work = home / ("ptq_training" if qat == home / "ptq" else "training")
