@@ -156,6 +156,13 @@ def test_a_file_of_revision_2_may_hold_bf16_beside_the_pairs_of_fp32_and_int8():
     assert all(subset.bf16_agreement is not None for subset in found.accuracy)
 
 
+def test_a_file_of_revision_3_tells_how_often_a_repetition_was_measured_again():
+    found = results.load(GOLDEN[3])
+    assert found.revision == 3 and {c.discarded for run in found.runs for c in run.conditions} == {0}
+    assert {c.discarded for run in results.load(GOLDEN[2]).runs for c in run.conditions} == {0}, "older: none"
+    assert "again" in [check.check for check in found.environment.validity]
+
+
 def test_the_schema_is_written_where_it_is_asked_for(tmp_path, ends):
     done = ends(schema.main, f"--output={tmp_path / 's.json'}")
     assert done.code == 0 and (tmp_path / "s.json").read_text() == schema.text()
