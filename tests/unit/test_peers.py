@@ -7,6 +7,7 @@ import pytest
 
 sys.path.insert(0, str(Path(__file__).parent))
 from test_benchmarking import make_plan, one_run
+from test_measure import QUIET
 
 from qat8 import artifacts, peers
 from qat8.benchmarking import measure, peer_summary, summary, validity
@@ -72,7 +73,7 @@ def test_a_peer_measures_its_own_model_with_the_same_flags():
 
 
 def test_peers_take_turns_with_ours_in_every_repetition_and_the_order_alternates(monkeypatch):
-    order, run = [], one_run()
+    order, run = [], one_run(conditions=QUIET)
     monkeypatch.setattr(measure, "_run", lambda plan, cell, precision: order.append((cell.tester, precision)) or run)
     measure.measure(make_plan(testers=["python"], peers=("torch",), threads=[1], batch_sizes=[1], repetitions=2))
     once = [("python", "fp32"), ("python", "int8"), ("torch", "fp32"), ("torch", "int8")]
