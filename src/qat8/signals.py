@@ -123,11 +123,15 @@ def handled() -> Iterator[None]:
     prctl(_PR_SET_CHILD_SUBREAPER, 1)  # what our children leave behind becomes ours to end
     try:
         yield
-    except KeyboardInterrupt:
+    except (KeyboardInterrupt, Exception) as e:
+        if _First.number is None and not isinstance(e, KeyboardInterrupt):
+            raise
         _end_descendants()
         if _First.number is not None:  # what comes now would only disturb the interpreter's own end
             before = dict.fromkeys(before, signal.SIG_IGN)
-        raise
+        if isinstance(e, KeyboardInterrupt):
+            raise
+        raise Ended(_First.number) from e  # what a library has made of ours (C code that raises its own in its place)
     finally:
         prctl(_PR_SET_CHILD_SUBREAPER, 0)
         sys.unraisablehook = hook

@@ -44,6 +44,17 @@ def test_a_second_signal_does_not_break_off_what_the_first_one_has_begun():
     assert done and end.value.number == signal.SIGTERM
 
 
+def test_a_signal_stays_one_when_a_library_raises_its_own_exception_in_its_place():
+    with pytest.raises(signals.Ended) as end, signals.handled():
+        try:
+            os.kill(os.getpid(), signal.SIGTERM)
+        except BaseException:
+            raise ValueError("invalid matrix") from None
+    assert end.value.number == signal.SIGTERM
+    with pytest.raises(ValueError, match="no signal came"), signals.handled():
+        raise ValueError("no signal came")
+
+
 @pytest.mark.parametrize("number", NUMBERS)
 def test_a_signal_that_comes_while_an_object_is_cleared_away_is_not_lost(number, capfd):
     class Watched:
