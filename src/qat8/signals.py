@@ -16,6 +16,7 @@ import sys
 import threading
 import time
 from collections.abc import Iterator
+from types import FrameType
 
 import psutil
 
@@ -26,7 +27,7 @@ _WORDS = {signal.SIGHUP: "the terminal is gone", signal.SIGINT: "interrupted", s
 _GO_ON = "run the same command again to go on"
 IGNORE_SECONDS = 2.0
 _END_SECONDS = 3.0  # for a child to end by itself
-_AGAIN_SECONDS = 0.01
+_AGAIN_SECONDS = 0.02
 _PR_SET_CHILD_SUBREAPER = 36
 
 
@@ -47,14 +48,28 @@ class _First:
     waiting: int | None = None
 
 
-def _ended(number: int, _) -> None:
+def _ended(number: int, frame: FrameType | None) -> None:
     if _First.deferred:
         _First.waiting = number
+        return
+    if _importing(frame):
+        _later(number)
         return
     if _First.number is not None and time.monotonic() - _First.seconds < IGNORE_SECONDS:
         return
     _First.number, _First.seconds = number, time.monotonic()
     raise Ended(number)
+
+
+def _importing(frame: FrameType | None) -> bool:
+    """Whether a module is being imported. A C extension that is stopped half-way may abort Python at its end."""
+    while frame is not None and frame.f_code.co_filename != "<frozen importlib._bootstrap>":
+        frame = frame.f_back
+    return frame is not None
+
+
+def _later(number: int) -> None:
+    threading.Timer(_AGAIN_SECONDS, os.kill, (os.getpid(), number)).start()
 
 
 @contextlib.contextmanager
@@ -145,7 +160,7 @@ def _again(found) -> bool:
     if not isinstance(found.exc_value, Ended):
         return False
     _First.number = None
-    threading.Timer(_AGAIN_SECONDS, os.kill, (os.getpid(), found.exc_value.number)).start()
+    _later(found.exc_value.number)
     return True
 
 

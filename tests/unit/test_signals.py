@@ -55,6 +55,18 @@ def test_a_signal_stays_one_when_a_library_raises_its_own_exception_in_its_place
         raise ValueError("no signal came")
 
 
+def test_a_signal_while_a_module_is_imported_waits_for_the_end_of_the_import(tmp_path, monkeypatch):
+    (tmp_path / "half_imported.py").write_text(
+        "import os, time\nos.kill(os.getpid(), 15)\ntime.sleep(0.1)\nwhole = 1\n"
+    )
+    monkeypatch.syspath_prepend(tmp_path)
+    with pytest.raises(signals.Ended) as end, signals.handled():
+        import half_imported
+
+        time.sleep(5)
+    assert end.value.number == signal.SIGTERM and half_imported.whole == 1
+
+
 @pytest.mark.parametrize("number", NUMBERS)
 def test_a_signal_that_comes_while_an_object_is_cleared_away_is_not_lost(number, capfd):
     class Watched:
@@ -167,7 +179,8 @@ os.kill(os.getpid(), signal.SIGTERM)
 def test_a_sigterm_while_paddle_has_it_for_itself_is_felt_as_ours_afterwards(tmp_path):
     (tmp_path / "paddle.py").write_text(TAKES_SIGTERM)
     code = (
-        "import sys\nfrom qat8 import cli\ndef main(argv):\n    try:\n        import qat8.engine\n"
+        "import time\nfrom qat8 import cli\ndef main(argv):\n    try:\n"
+        "        import qat8.engine\n        time.sleep(5)\n"
         "    finally:\n        print('cleaned up', flush=True)\ncli.run(main, [])"
     )
     env = {**os.environ, "PYTHONPATH": os.pathsep.join([str(tmp_path), os.environ.get("PYTHONPATH", "")])}
