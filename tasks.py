@@ -1,11 +1,17 @@
 """Invoke tasks, one for each stage: the signature is the command line, the docstring its help; no logic here."""
 
+import sys
+from pathlib import Path
+
 from invoke import Collection, task
 from invoke.parser import Argument
 from invoke.tasks import Task
 
-from qat8 import config
+from qat8 import config, signals
 from qat8.runner import flags, run
+
+if Path(sys.argv[0]).name in ("inv", "invoke"):  # its own process: between stages, too, a signal ends it by one line
+    signals.leave_at_once()
 
 RUNTIME = {"runtime": "where it runs: local (this machine's Python) or docker (a container)"}
 

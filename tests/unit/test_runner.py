@@ -9,6 +9,7 @@ import pytest
 from invoke.exceptions import Exit
 
 from qat8 import runner
+from qat8.artifacts import REPOSITORY
 from qat8.runtimes import local
 
 
@@ -110,3 +111,14 @@ def test_a_stage_that_was_asked_to_end_ends_with_the_shells_code_and_no_further_
     with pytest.raises(Exit) as end:
         runner.run("convert", [])
     assert (end.value.code, end.value.message) == (expected, None)
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+def test_inv_between_its_stages_is_ended_by_one_line_and_in_its_last_moments_by_nothing(number):
+    begin = "import atexit, os, sys, time; sys.argv[0] = '/bin/inv'; "
+    ends = f"os.kill(os.getpid(), {number}); time.sleep(0.2)"
+    late = f"atexit.register(lambda: os.kill(os.getpid(), {number})); import tasks"  # the last to register is the first
+    for code, expected in ((f"import tasks; {ends}", 128 + number), (late, 0)):
+        done = subprocess.run([sys.executable, "-c", begin + code], capture_output=True, text=True, cwd=REPOSITORY)
+        assert done.returncode == expected, done.stderr
+        assert done.stderr.count("error: ") == done.stderr.count("\n") == (1 if expected else 0)
