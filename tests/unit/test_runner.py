@@ -122,3 +122,19 @@ def test_inv_between_its_stages_is_ended_by_one_line_and_in_its_last_moments_by_
         done = subprocess.run([sys.executable, "-c", begin + code], capture_output=True, text=True, cwd=REPOSITORY)
         assert done.returncode == expected, done.stderr
         assert done.stderr.count("error: ") == done.stderr.count("\n") == (1 if expected else 0)
+
+
+def test_a_signal_that_comes_while_the_stage_is_started_is_said_once_by_the_stage(monkeypatch, capfd):
+    real = subprocess.Popen
+
+    def started(command, **kwargs):
+        child = real(
+            [sys.executable, "-c", "import qat8.signals as s, time; s.leave_at_once(); time.sleep(9)"], **kwargs
+        )
+        os.kill(child.pid, signal.SIGINT)
+        os.kill(os.getpid(), signal.SIGINT)  # held back until the child is known
+        return child
+
+    monkeypatch.setattr(local.subprocess, "Popen", started)
+    assert local.run("train", []) == 130
+    assert capfd.readouterr().err == "error: interrupted; run the same command again to go on\n"

@@ -18,15 +18,18 @@ def run(stage: str, argv: list[str]) -> int:
     A signal that asks this process to end is passed on, and the stage is waited for, so that it can say where it
     stopped and leave nothing half-written. (Ctrl-C it has got already, as a member of this group: twice is once.)
     """
+    child = None
     with signals.handled():
-        with signals.held():  # until the stage has handlers of its own: it says why it ended
-            child = subprocess.Popen(
-                [sys.executable, "-m", f"qat8.stages.{stage}", *argv],
-                preexec_fn=processes.ends_with_parent(signal.SIGTERM),
-            )
         try:
+            with signals.held():  # until the stage has handlers of its own: it says why it ended
+                child = subprocess.Popen(
+                    [sys.executable, "-m", f"qat8.stages.{stage}", *argv],
+                    preexec_fn=processes.ends_with_parent(signal.SIGTERM),
+                )
             return child.wait()
         except KeyboardInterrupt as e:
+            if child is None:
+                raise
             return _ended(child, getattr(e, "number", signal.SIGINT))
 
 
