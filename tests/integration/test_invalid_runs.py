@@ -20,8 +20,8 @@ import numpy as np
 import pytest
 
 from qat8 import instructions, kernel, results
+from qat8.benchmarking import measure, validity
 from qat8.benchmarking import plan as planning
-from qat8.benchmarking import validity
 from qat8.datafile import DTYPES, Header, Reader, Writer
 from qat8.older_python import zip_strict
 from qat8.stages import benchmark
@@ -169,12 +169,25 @@ def test_a_load_generator_on_another_cpu_is_a_warning(measured):
     assert checks["load elsewhere"].word == "warning"
 
 
-def test_load_in_one_repetition_only_makes_the_ratios_scatter(measured, wrapper, tmp_path):
-    """The fourth process, which is an FP32 one, gets half of the CPU; the pair's ratio doubles."""
+@pytest.fixture
+def once_loaded(wrapper, tmp_path):
+    """A tester whose fourth process, which is an FP32 one, gets half of the CPU."""
     lines = f"""n=$(cat {tmp_path}/n 2>/dev/null || echo 0); echo $((n + 1)) >{tmp_path}/n
 if ((n == 4)); then {sys.executable} -S -c '{SPIN}' & spin=$!; trap 'kill $spin' EXIT; fi"""
-    checks, _, _ = measured(tester=wrapper(lines, f'{TESTER} "${{args[@]}}"'))
+    return wrapper(lines, f'{TESTER} "${{args[@]}}"')
+
+
+def test_load_in_one_repetition_only_makes_the_ratios_scatter(measured, once_loaded, monkeypatch):
+    """The pair's ratio doubles, where no repetition may be measured again."""
+    monkeypatch.setattr(measure, "MIN_SPARE", 0)
+    checks, _, _ = measured(tester=once_loaded)
     assert checks["repetitions"].word == "INVALID", checks["repetitions"].detail
+
+
+def test_load_in_one_repetition_only_has_that_one_measured_again(measured, once_loaded):
+    checks, record, _ = measured(tester=once_loaded)
+    assert checks["again"].word == "warning", checks["again"].detail
+    assert sum(c.discarded for run in record.runs for c in run.conditions) >= 1
 
 
 def own_group(line: str) -> str | None:
