@@ -105,7 +105,7 @@ const std::vector<Spec>& Specs() {
       IntFlag("micro_batch", &Flags::micro_batch, 0, INT_MAX,
               "engine_tester: images that go through the network at a time; 0: the fastest, measured at loading"),
       BoolFlag("own_kernels", &Flags::own_kernels,
-               "engine_tester: depthwise convolutions by our own kernel; false: all by oneDNN"),
+               "engine_tester: 3 x 3 convolutions by our own kernels where they are faster; false: all by oneDNN"),
       ScenarioFlag("single-stream, offline or server: speed alone, as MLPerf inference defines them; soak: the same work "
                    "for --duration, with nothing kept of it, for who watches the memory"),
       TimeFlag("duration", &Flags::duration, "seconds", "of a scenario, in server of each probe: at least so long"),

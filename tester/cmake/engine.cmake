@@ -10,11 +10,12 @@ foreach(library ${libdnnl} ${libiomp5})
 endforeach()
 
 add_library(tester_engine STATIC engine/convert.cc engine/depthwise.cc engine/engine_predictor.cc engine/executor.cc engine/isa.cc
-  engine/memory_plan.cc engine/network.cc engine/onednn.cc engine/plan_file.cc)
+  engine/memory_plan.cc engine/network.cc engine/onednn.cc engine/own_kernels.cc
+  engine/plan_file.cc engine/winograd.cc)
 # GCC 12 finds its own AVX-512 intrinsics uninitialised (GCC's bug 105593).
 set_source_files_properties(engine/convert.cc PROPERTIES COMPILE_OPTIONS -Wno-maybe-uninitialized)
 # The pragma alone; Intel's library, linked below, has the functions of GCC's that it calls.
-set_source_files_properties(engine/depthwise.cc PROPERTIES COMPILE_OPTIONS -fopenmp)
+set_source_files_properties(engine/depthwise.cc engine/own_kernels.cc engine/winograd.cc PROPERTIES COMPILE_OPTIONS -fopenmp)
 target_include_directories(tester_engine PRIVATE "${CMAKE_CURRENT_SOURCE_DIR}")
 # libdnnl.so.3 asks for libgomp's functions. Intel's library has them too; it comes first, so that it is the one that
 # answers, as in Paddle's own programs.
@@ -23,7 +24,7 @@ target_link_libraries(tester_engine PUBLIC tester_base
 target_link_options(tester_engine PUBLIC "-Wl,-rpath-link,${wheel}/libs")
 add_tester(engine_tester tester_engine "${wheel}/libs")
 if(BUILD_TESTS)
-  foreach(name check_depthwise check_lookup dump_scores)
+  foreach(name check_depthwise check_lookup check_winograd dump_scores)
     add_executable(${name} ../tests/cpp/${name}.cc)
     target_include_directories(${name} PRIVATE "${CMAKE_CURRENT_SOURCE_DIR}")
     target_link_libraries(${name} PRIVATE tester_engine)

@@ -8,24 +8,8 @@
 
 #include <cstddef>
 #include <cstdint>
-#include <new>
-#include <vector>
 
-// Allocates on cache lines: a 64-byte load that crosses one costs two.
-template <typename T>
-struct OnCacheLines {
-  using value_type = T;
-  OnCacheLines() = default;
-  template <typename U>
-  OnCacheLines(const OnCacheLines<U>&) {}
-  T* allocate(std::size_t n) { return static_cast<T*>(::operator new(n * sizeof(T), std::align_val_t{64})); }
-  void deallocate(T* p, std::size_t) { ::operator delete(p, std::align_val_t{64}); }
-  friend bool operator==(const OnCacheLines&, const OnCacheLines&) { return true; }
-  friend bool operator!=(const OnCacheLines&, const OnCacheLines&) { return false; }
-};
-
-template <typename T>
-using Aligned = std::vector<T, OnCacheLines<T>>;
+#include "aligned.h"
 
 class Depthwise {
  public:

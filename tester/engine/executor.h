@@ -23,6 +23,9 @@ class Executor {
   // begins by quantizing the input.
   bool takes_bytes() const { return options_.levels != nullptr; }
 
+  // Convolutions that winograd.h does, in a network of some size.
+  std::size_t transformed() const { return weights_.transformed(); }
+
   // pixels: [images, 3, H, W], uint8 where takes_bytes(), else float32; scores: float32 [images, classes].
   void Run(std::size_t images, const void* pixels, float* scores);
 

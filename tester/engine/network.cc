@@ -2,7 +2,6 @@
 
 #include <algorithm>
 #include <cstring>
-#include <limits>
 
 #include "convert.h"
 
@@ -276,42 +275,8 @@ void Network::AddWeights(std::size_t index, const dnnl_primitive_desc* desc, con
   AddScales(op, arguments);
 }
 
-// Our own kernel where it fits; says whether it does.
-bool Network::AddDepthwise(std::size_t index) {
-  const Operator& op = file_.operators()[index];
-  const Tensor &from = file_.tensors()[op.source], &to = file_.tensors()[op.destination];
-  const Depthwise::Shape shape{static_cast<int>(from.channels), static_cast<int>(from.height),
-                               static_cast<int>(from.width),    static_cast<int>(op.strides[0]),
-                               static_cast<int>(op.padding_front[0]), static_cast<int>(op.padding_front[1]),
-                               static_cast<int>(to.height),     static_cast<int>(to.width)};
-  // Below zero everything becomes 0, ReLU or not, because the output is uint8.
-  const bool cut = op.activation != Activation::kClip || (op.alpha <= 0 && op.beta > 0);
-  const bool three = op.kernel[0] == 3 && op.kernel[1] == 3 && op.dilations[0] == 1 && op.dilations[1] == 1;
-  if (!Depthwise::Supported() || !Depthwise::Fits(shape) || !cut || !three || op.strides[0] != op.strides[1] ||
-      op.groups != from.channels || to.channels != from.channels || from.type != Type::kUint8 ||
-      op.writes != Type::kUint8 || op.weights_type != Type::kInt8 || op.second != kNoTensor) {
-    return false;
-  }
-  std::vector<float> scale(from.channels), bias(from.channels);
-  for (std::size_t c = 0; c < scale.size(); ++c) {
-    const float weight = op.weight_scales[op.weight_scale_count == 1 ? 0 : c];
-    scale[c] = op.source_scale * weight;
-    bias[c] = op.bias == nullptr ? 0 : op.bias[c];
-  }
-  const float high = op.activation == Activation::kClip ? op.beta : std::numeric_limits<float>::max();
-  depthwise_.push_back(std::make_unique<Depthwise>(shape, static_cast<const std::int8_t*>(op.weights), scale.data(),
-                                                   bias.data(), high, 1 / op.destination_scale));
-  Step step;
-  step.name = file_.Name(index);
-  step.work = [this, kernel = depthwise_.back().get(), source = Place(op.source), place = Place(op.destination)] {
-    kernel->RunBatch(reinterpret_cast<const std::uint8_t*>(source), batch_, reinterpret_cast<std::uint8_t*>(place));
-  };
-  steps_.push_back(std::move(step));
-  return true;
-}
-
 void Network::AddConvolution(std::size_t index) {
-  if (options_.own_kernels && AddDepthwise(index)) return;
+  if (options_.own_kernels && (AddDepthwise(index) || AddWinograd(index))) return;
   const Operator& op = file_.operators()[index];
   const std::int64_t inputs = file_.tensors()[op.source].channels, outputs = file_.tensors()[op.destination].channels;
   const Dims filter = FilterShape(op, inputs, outputs);

@@ -13,6 +13,7 @@
 #include "memory_plan.h"
 #include "onednn.h"
 #include "plan_file.h"
+#include "winograd.h"
 
 // Weights in the layouts that primitives ask for; one copy for all networks that ask for the same.
 class Weights {
@@ -25,6 +26,9 @@ class Weights {
   dnnl_memory* Values(const float* values, std::size_t count);
   // One float32 value.
   dnnl_memory* Value(float value);
+  // The kernel of an operator with its transformed weights, eight times the file's; empty until somebody makes it.
+  std::unique_ptr<Winograd>& Transformed(std::size_t index) { return transformed_[index]; }
+  std::size_t transformed() const { return transformed_.size(); }
 
  private:
   struct Packed {
@@ -36,11 +40,12 @@ class Weights {
   const onednn::Cpu& cpu_;
   std::multimap<std::size_t, Packed> packed_;
   std::map<const float*, onednn::Memory> values_;
+  std::map<std::size_t, std::unique_ptr<Winograd>> transformed_;
   std::map<float, std::pair<std::unique_ptr<float>, onednn::Memory>> single_;
 };
 
 struct NetworkOptions {
-  bool own_kernels = true;         // depthwise convolutions by depthwise.h where it fits; false: all by oneDNN
+  bool own_kernels = true;         // depthwise.h and winograd.h where they fit; false: all by oneDNN
   bool bf16 = false;               // in bfloat16: what an FP32 file computes in float32 but for biases and scores
   const Levels* levels = nullptr;  // the input is uint8, and this normalises it; null: float32
 };
@@ -70,7 +75,8 @@ class Network {
   void Build();
   void AddInput();
   void AddConvolution(std::size_t index);
-  bool AddDepthwise(std::size_t index);
+  bool AddDepthwise(std::size_t index);  // own_kernels.cc; false where the kernel does not fit
+  bool AddWinograd(std::size_t index);
   void AddLinear(std::size_t index);
   void AddPooling(std::size_t index);
   void AddAddition(std::size_t index);
@@ -98,7 +104,7 @@ class Network {
   bool keep_input_ = false;
   MemoryPlan plan_;
   onednn::Buffer arena_, scratchpad_;
-  std::size_t scratchpad_bytes_ = 0;
+  std::size_t scratchpad_bytes_ = 0;  // the most that an operator, oneDNN's or ours, asks for
   std::vector<onednn::Memory> memories_;
   std::vector<std::unique_ptr<Depthwise>> depthwise_;
   std::vector<Step> steps_;

@@ -1,5 +1,6 @@
 // Writes the engine's scores of every image of a data file, float32 [images, classes]:
-//   dump_scores MODEL.qat8 DATA.bin SIDE BATCH MICRO_BATCH OUTPUT [OWN_KERNELS: 1 or 0]   ->  "uint8" or "float32"
+//   dump_scores MODEL.qat8 DATA.bin SIDE BATCH MICRO_BATCH OUTPUT [OWN_KERNELS: 1 or 0]
+//   ->  "uint8" or "float32", and how many convolutions Winograd's kernel does
 #include <cstdio>
 #include <cstdlib>
 #include <fstream>
@@ -20,7 +21,7 @@ int main(int argc, char** argv) {
     const std::size_t classes = executor.file().classes(), size = static_cast<std::size_t>(batch);
     std::vector<float> scores(size * classes);
     PixelBuffer pixels(data, size, executor.takes_bytes());
-    std::puts(executor.takes_bytes() ? "uint8" : "float32");
+    std::printf("%s %zu\n", executor.takes_bytes() ? "uint8" : "float32", executor.transformed());
     std::ofstream out(argv[6], std::ios::binary);
     for (std::size_t start = 0; start < data.count(); start += size) {
       const std::size_t images = std::min(size, data.count() - start);

@@ -40,6 +40,9 @@ def network(image):
     # and of an even one; a whole register and a part of one; both strides.
     y = conv(image, 32, 3, "relu6", stride=2)
     y = conv(y, 32, 3, "relu6", padding=1, groups=32)
+    # For the Winograd kernel: two that pay for a single image, cut above and not, and one that pays for several.
+    y = conv(conv(conv(y, 64, 1), 64, 3, "relu6", padding=1), 64, 3, padding=1)
+    y = conv(conv(conv(y, 32, 1), 64, 3, padding=1), 32, 1)
     y = conv(y, 32, 3, "relu", padding=[0, 1, 0, 1], groups=32)
     y = conv(conv(y, 80, 1), 80, 3, "relu6", stride=2, padding=[0, 1, 0, 1], groups=80)
     y = conv(y, 80, 3, padding=1, groups=80)

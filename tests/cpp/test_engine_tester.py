@@ -43,7 +43,9 @@ def scores(build, data, tmp_path_factory):
         env = {**os.environ, "OMP_NUM_THREADS": str(threads), **variables}
         done = subprocess.run(list(map(str, command)), capture_output=True, text=True, env=env, timeout=60)
         values = np.fromfile(out, np.float32) if done.returncode == 0 else None
-        return SimpleNamespace(code=done.returncode, err=done.stderr, values=values, input=done.stdout.strip())
+        given, transformed = done.stdout.split() if done.returncode == 0 else ("", 0)
+        return SimpleNamespace(code=done.returncode, err=done.stderr, values=values, input=given,
+                               transformed=int(transformed))  # fmt: skip
 
     return run
 
@@ -92,6 +94,17 @@ def test_uint8_images_are_normalised_before_where_the_model_or_the_instructions_
     found = scores(model, kind="uint8", **how)
     assert found.input == "float32"
     assert np.array_equal(found.values, scores(model, **how).values)
+
+
+@pytest.mark.skipif(not instructions.has_vnni(), reason="this CPU has no AVX-512 VNNI: oneDNN does it all")
+def test_winograds_kernel_does_what_it_pays_for_and_gives_the_scores_of_onednn(exported, scores):
+    model = exported / "engine/int8.qat8"
+    onednn = scores(model, own_kernels=False)
+    for batch, convolutions in ((1, 2), (37, 3)):
+        found = scores(model, batch, batch)
+        assert (found.transformed, onednn.transformed) == (convolutions, 0)
+        assert np.array_equal(found.values, onednn.values)
+    assert scores(model, ONEDNN_MAX_CPU_ISA="AVX512_CORE").transformed == 0
 
 
 def test_a_linear_layer_on_several_pixels_sums_in_another_order_than_paddle(exported, scores, paddles_scores, tmp_path):
