@@ -2,27 +2,27 @@
 #include <omp.h>
 
 #include <algorithm>
-#include <limits>
 
 #include "network.h"
 
 namespace {
 
-// What follows a convolution's sum; null pointers in the file are filled in.
+// What follows a convolution's sum, one scale and bias for each output even where the file has fewer.
 struct Epilogue {
   std::vector<float> scale, bias;
   float high, factor;
 };
 
 Epilogue MakeEpilogue(const Operator& op, std::size_t outputs) {
-  Epilogue made{std::vector<float>(outputs), std::vector<float>(outputs), std::numeric_limits<float>::max(),
+  // Nothing above 2^24 steps changes what saturates at 255; more would not fit an integer.
+  Epilogue made{std::vector<float>(outputs), std::vector<float>(outputs), op.destination_scale * (1 << 24),
                 1 / op.destination_scale};
   for (std::size_t c = 0; c < outputs; ++c) {
     const float weight = op.weight_scales[op.weight_scale_count == 1 ? 0 : c];
     made.scale[c] = op.source_scale * weight;
     made.bias[c] = op.bias == nullptr ? 0 : op.bias[c];
   }
-  if (op.activation == Activation::kClip) made.high = op.beta;
+  if (op.activation == Activation::kClip) made.high = std::min(made.high, op.beta);
   return made;
 }
 

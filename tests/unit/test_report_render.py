@@ -178,7 +178,7 @@ def test_a_second_run_of_another_machine_is_named():
 @pytest.mark.parametrize("render", [render_html, render_markdown])
 def test_the_gate_the_limit_and_the_operators_are_in_both_forms(render):
     text = render(fixture.make_results(), None, [fixture.make_profile()])
-    for words in ("Accuracy gate", "undecided", "Physical limit", "Where the time goes", "conv2d_0.w_0",
+    for words in ("Accuracy gate", "undecided", "Limit of direct sums", "Where the time goes", "conv2d_0.w_0",
                   "2 other operators", "outside oneDNN", "Limit of the control group: cpu quota", "95 % interval",
                   "SHA-256 of libpaddle.so", "oneDNN isa", "Peak: int8 ops per second core"):  # fmt: skip
         assert words in text, words
@@ -190,7 +190,7 @@ def test_what_was_not_recorded_has_no_section(render):
     runs = [run.model_copy(update={"latency_percentiles_ms": []}) for run in bare.runs]
     environment = bare.environment.model_copy(update={"peak": None})
     text = render(bare.model_copy(update={"runs": runs, "gates": [], "environment": environment}))
-    for words in ("Accuracy gate", "Physical limit", "Where the time goes"):
+    for words in ("Accuracy gate", "Limit of direct sums", "Where the time goes"):
         assert words not in text
     assert "Latency of one batch" in text  # the percentiles, below the speeds
 

@@ -116,7 +116,7 @@ def test_cpp_is_not_called_faster_within_the_noise():
     assert "do not differ in speed here" in note
 
 
-# Validity, the physical limit, where the time goes.
+# Validity, the limit of direct sums, where the time goes.
 
 WARNED = Check(check="turbo", ok=False, detail="on", level="warning")
 FAILED = Check(check="steal", ok=False, detail="9 %")

@@ -215,7 +215,7 @@ def decides(subset: SubsetAccuracy) -> bool:
 
 
 def limits(results: Results, rows: list[SpeedRow]) -> Limits:
-    """The images/s that the cores of each row could give if they did nothing but the model's arithmetic at their peak.
+    """The images/s that the cores of each row could give if they did nothing but all of the model's multiplications.
 
     Only where the peak of a core was measured on this machine and the model's operations were counted.
     """

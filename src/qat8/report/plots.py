@@ -129,7 +129,7 @@ def _speed(results: Results, models: list[str], narrow: bool) -> Figure:
         label = f"tutorial, {server.short}"
         ratio_keys.append(Line2D([], [], color=colour, marker=marker, linestyle="", label=label))
     if figures.limits(results, [row for rows in by_model for row in rows]):
-        ratio_keys.append(Patch(color=INK, alpha=PALE, label="pale: physical limit"))
+        ratio_keys.append(Patch(color=INK, alpha=PALE, label="pale: limit of direct sums"))
     _legend(figure, [*_bar_keys(shown, "(min to max)"), *ratio_keys], columns=2 if narrow else 3)
     return figure
 

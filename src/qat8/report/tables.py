@@ -66,7 +66,7 @@ def bf16(rows: list[SpeedRow]) -> list[Table]:
 
 
 def limits(results: Results, rows: list[SpeedRow]) -> list[Table]:
-    """Where the peak of a core was measured: how near the models come to it."""
+    """Where the peak of a core was measured: how near the models come to it, or past it with fewer multiplications."""
     found = figures.limits(results, rows)
     body = []
     for y, row in enumerate(rows):
@@ -76,7 +76,7 @@ def limits(results: Results, rows: list[SpeedRow]) -> list[Table]:
             share = run.images_per_second / limit if run and limit else None
             cells += [text.speed(limit), text.NOT_MEASURED if share is None else f"{text.fixed(share * 100, 0)} %"]
         body.append((*_names(row), *cells))
-    caption = "Physical limit: images/s if the cores did nothing but the model's arithmetic at their measured peak"
+    caption = "Limit of direct sums: images/s if the cores did nothing but multiply at their measured peak"
     columns = ("Model", "Tester", "Threads", "Batch", "FP32 limit", "reached", "INT8 limit", "reached")
     return [Table(caption, columns, body, labels=2)] if found else []
 
