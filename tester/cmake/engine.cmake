@@ -15,7 +15,7 @@ add_library(tester_engine STATIC engine/convert.cc engine/depthwise.cc engine/en
 # GCC 12 finds its own AVX-512 intrinsics uninitialised (GCC's bug 105593).
 set_source_files_properties(engine/convert.cc PROPERTIES COMPILE_OPTIONS -Wno-maybe-uninitialized)
 # The pragma alone; Intel's library, linked below, has the functions of GCC's that it calls.
-set_source_files_properties(engine/depthwise.cc engine/own_kernels.cc engine/winograd.cc PROPERTIES COMPILE_OPTIONS -fopenmp)
+set_source_files_properties(engine/depthwise.cc engine/winograd.cc PROPERTIES COMPILE_OPTIONS -fopenmp)
 target_include_directories(tester_engine PRIVATE "${CMAKE_CURRENT_SOURCE_DIR}")
 # libdnnl.so.3 asks for libgomp's functions. Intel's library has them too; it comes first, so that it is the one that
 # answers, as in Paddle's own programs.

@@ -1,9 +1,10 @@
 // Convolutions that our own kernels do instead of oneDNN's, with the same result to the bit.
-#include <omp.h>
 
 #include <algorithm>
 
 #include "network.h"
+
+extern "C" int omp_get_max_threads();
 
 namespace {
 

@@ -1,7 +1,6 @@
 #include "winograd.h"
 
 #include <immintrin.h>
-#include <omp.h>
 
 #include <algorithm>
 
@@ -13,6 +12,9 @@
 
 #define TARGET __attribute__((target("avx512f,avx512bw,avx512vl,avx512vnni")))
 #define INLINE TARGET __attribute__((always_inline)) inline
+
+extern "C" int omp_get_max_threads();
+extern "C" int omp_get_thread_num();
 
 namespace {
 
