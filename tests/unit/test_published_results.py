@@ -1,0 +1,24 @@
+"""The results that docs/performance.md publishes are in the repository, and its tables are theirs."""
+
+import published_tables as published
+
+from qat8 import results
+
+
+def test_the_tables_of_performance_md_are_those_of_the_results_file():
+    page = (published.REPO / "docs/performance.md").read_text()
+    for table in published.tables():
+        assert len(table) == 8 and "\n".join(table) in page
+
+
+def test_the_published_run_has_every_model_engine_batch_and_precision_and_says_what_it_is_worth():
+    found = results.load(published.FILE)
+    assert {(r.model, r.tester, r.batch_size, r.precision) for r in found.runs} == {
+        (model, engine, batch, precision)
+        for model in ("MobileNetV1", "MobileNetV2", "ResNet50", "ResNet101", "VGG16", "VGG19")
+        for engine in published.ENGINES
+        for batch in published.BATCHES
+        for precision in ("fp32", "int8")
+    }
+    page = " ".join((published.REPO / "docs/performance.md").read_text().split())
+    assert f"The run is {found.verdict}" in page and found.run_id in page
