@@ -7,6 +7,7 @@ import sys
 import hostile
 import pytest
 
+from qat8 import instructions
 from qat8.errors import MachineError
 
 BUILD = hostile.REPO / "build" / "fuzz-corpus"
@@ -29,6 +30,14 @@ def test_no_kept_input_makes_a_reader_touch_what_it_must_not(targets, tmp_path, 
     done = subprocess.run([BUILD / f"fuzz_{target}", place], capture_output=True, text=True, timeout=120)
     assert done.returncode == 0, done.stderr[-3000:]
     assert int(done.stdout) == len(list(place.iterdir())) > 20
+
+
+@pytest.mark.skipif(not instructions.has_vnni(), reason="this CPU has no AVX-512 VNNI: the kernel does not run")
+@pytest.mark.parametrize("shape", ["32 64 1 1 1 1 1 1 1", "64 128 7 14 1 1 1 1 2", "32 64 9 8 0 0 2 0 3"])
+def test_no_shape_makes_the_winograd_kernel_touch_what_it_must_not(targets, shape):
+    done = subprocess.run([BUILD / "check_winograd", *shape.split(), "1", "extreme"], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr[-3000:]
+    assert done.stdout.split()[1] == "0"
 
 
 def test_without_clang_make_fuzz_names_the_package(tmp_path, monkeypatch):
