@@ -64,8 +64,8 @@ INLINE void Gather(const __m512i (&m)[kSide], __m512i (&to)[kStep]) {
 
 constexpr int kShift[kStep] = {3, 2, 1, 1};  // 24 = 3 x 2^3, 12 = 3 x 2^2, 6 = 3 x 2
 
-// Products of kTiles tiles and 64 outputs at one place: the tiles lie `stride` apart. Meanwhile two cache lines of what is
-// needed next, at `ahead`, are fetched for each pair of channels: the CPU's own prefetcher stops at every page.
+// Products of kTiles tiles and 64 outputs at one place: the tiles lie `stride` apart. Meanwhile two cache lines of what
+// is needed next, at `ahead`, are fetched for each pair of channels: the CPU's own prefetcher stops at every page.
 template <int kTiles>
 TARGET void MultiplyTiles(const std::int16_t* input, std::size_t stride, const std::int16_t* weights, int pairs,
                           std::int32_t* to, const std::int16_t* ahead) {
@@ -82,7 +82,8 @@ TARGET void MultiplyTiles(const std::int16_t* input, std::size_t stride, const s
                           _mm512_load_si512(weights + 2 * kHalf), _mm512_load_si512(weights + 3 * kHalf)};
 #pragma GCC unroll 6
     for (int t = 0; t < kTiles; ++t) {
-      const __m512i two = _mm512_set1_epi32(*reinterpret_cast<const int*>(input + static_cast<std::size_t>(t) * stride));
+      const auto* const from = reinterpret_cast<const int*>(input + static_cast<std::size_t>(t) * stride);
+      const __m512i two = _mm512_set1_epi32(*from);
 #pragma GCC unroll 4
       for (int i = 0; i < 4; ++i) sum[t][i] = _mm512_dpwssd_epi32(sum[t][i], w[i], two);
     }
@@ -95,8 +96,8 @@ TARGET void MultiplyTiles(const std::int16_t* input, std::size_t stride, const s
 }
 
 using Multiplier = void (*)(const std::int16_t*, std::size_t, const std::int16_t*, int, std::int32_t*, const std::int16_t*);
-constexpr Multiplier kMultiply[kRows + 1] = {nullptr,          MultiplyTiles<1>, MultiplyTiles<2>, MultiplyTiles<3>,
-                                             MultiplyTiles<4>, MultiplyTiles<5>, MultiplyTiles<6>};
+constexpr Multiplier kMultiply[kRows + 1] = {
+    nullptr, MultiplyTiles<1>, MultiplyTiles<2>, MultiplyTiles<3>, MultiplyTiles<4>, MultiplyTiles<5>, MultiplyTiles<6>};
 
 // 32 channels of a tile: pixels at from[row][column] + offset.
 TARGET void SpreadTile(const std::uint8_t* const (&from)[kPlaces], std::size_t offset, std::int16_t* to,
@@ -114,7 +115,9 @@ TARGET void SpreadTile(const std::uint8_t* const (&from)[kPlaces], std::size_t o
   for (int y = 0; y < kSide; ++y) {
     Spread(half[y], spread);
 #pragma GCC unroll 6
-    for (int x = 0; x < kSide; ++x) _mm512_store_si512(to + static_cast<std::size_t>(y * kSide + x) * stride, spread[x]);
+    for (int x = 0; x < kSide; ++x) {
+      _mm512_store_si512(to + static_cast<std::size_t>(y * kSide + x) * stride, spread[x]);
+    }
   }
 }
 
@@ -157,8 +160,8 @@ TARGET void GatherTile(const std::int32_t* from, std::size_t stride, const Finis
 #pragma GCC unroll 4
     for (int x = 0; x < kStep; ++x) {
       if (x == width) break;
-      _mm_storeu_si128(reinterpret_cast<__m128i*>(to + static_cast<std::size_t>(y) * row + static_cast<std::size_t>(x) * pixel),
-                       Quantized(gathered[x], kShift[y] + kShift[x], o));
+      std::uint8_t* const place = to + static_cast<std::size_t>(y) * row + static_cast<std::size_t>(x) * pixel;
+      _mm_storeu_si128(reinterpret_cast<__m128i*>(place), Quantized(gathered[x], kShift[y] + kShift[x], o));
     }
   }
 }

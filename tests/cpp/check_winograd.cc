@@ -29,7 +29,8 @@ struct Case {
 
 // Extreme: pixels of 0 and 255, weights of one sign and as large as they may be; too large: one more.
 Case Make(const Winograd::Shape& shape, std::size_t images, const char* numbers) {
-  const bool too_large = std::strcmp(numbers, "too-large") == 0, extreme = too_large || std::strcmp(numbers, "extreme") == 0;
+  const bool too_large = std::strcmp(numbers, "too-large") == 0;
+  const bool extreme = too_large || std::strcmp(numbers, "extreme") == 0;
   std::mt19937 random(7);
   const auto channels = static_cast<std::size_t>(shape.channels), outputs = static_cast<std::size_t>(shape.outputs);
   Case c{shape, images, std::vector<std::uint8_t>(images * channels * static_cast<std::size_t>(shape.height * shape.width)),
@@ -94,7 +95,8 @@ int main(int argc, char** argv) {
   const Case c = Make(shape, images, argv[11]);
   if (!Winograd::Exact(shape, c.weights.data())) return 4;
   const Winograd kernel(shape, c.weights.data(), c.scale.data(), c.bias.data(), kHigh, kFactor);
-  std::vector<std::uint8_t> found(images * static_cast<std::size_t>(shape.output_height * shape.output_width * shape.outputs), 99);
+  const int each = shape.output_height * shape.output_width * shape.outputs;
+  std::vector<std::uint8_t> found(images * static_cast<std::size_t>(each), 99);
   Aligned<char> scratch(kernel.ScratchBytes(v[9]));
   double least = 1e9;
   for (int i = 0; i < 5; ++i) {
