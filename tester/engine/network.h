@@ -26,9 +26,9 @@ class Weights {
   dnnl_memory* Values(const float* values, std::size_t count);
   // One float32 value.
   dnnl_memory* Value(float value);
-  // The kernel of an operator with its transformed weights, eight times the file's; empty until somebody makes it.
-  std::unique_ptr<Winograd>& Transformed(std::size_t index) { return transformed_[index]; }
-  std::size_t transformed() const { return transformed_.size(); }
+  // The kernel of an operator with its transformed weights, eight times the file's; null where they would not be exact.
+  const Winograd* Transformed(std::size_t index, const Winograd::Shape& shape);
+  std::size_t transformed() const;  // how many there are
 
  private:
   struct Packed {
@@ -40,7 +40,7 @@ class Weights {
   const onednn::Cpu& cpu_;
   std::multimap<std::size_t, Packed> packed_;
   std::map<const float*, onednn::Memory> values_;
-  std::map<std::size_t, std::unique_ptr<Winograd>> transformed_;
+  std::map<std::size_t, std::unique_ptr<Winograd>> transformed_;  // null: looked at, and not exact
   std::map<float, std::pair<std::unique_ptr<float>, onednn::Memory>> single_;
 };
 

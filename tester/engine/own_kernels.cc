@@ -38,6 +38,22 @@ bool Fits(const Operator& op, const Tensor& from) {
 
 }  // namespace
 
+const Winograd* Weights::Transformed(std::size_t index, const Winograd::Shape& shape) {
+  const auto [place, is_new] = transformed_.try_emplace(index);
+  const Operator& op = file_.operators()[index];
+  const auto* const weights = static_cast<const std::int8_t*>(op.weights);
+  if (is_new && Winograd::Exact(shape, weights)) {
+    const Epilogue e = MakeEpilogue(op, static_cast<std::size_t>(shape.outputs));
+    place->second = std::make_unique<Winograd>(shape, weights, e.scale.data(), e.bias.data(), e.high, e.factor);
+  }
+  return place->second.get();
+}
+
+std::size_t Weights::transformed() const {
+  return static_cast<std::size_t>(
+      std::count_if(transformed_.begin(), transformed_.end(), [](const auto& kept) { return kept.second != nullptr; }));
+}
+
 bool Network::AddDepthwise(std::size_t index) {
   const Operator& op = file_.operators()[index];
   const Tensor &from = file_.tensors()[op.source], &to = file_.tensors()[op.destination];
@@ -68,22 +84,17 @@ bool Network::AddWinograd(std::size_t index) {
                               static_cast<int>(from.width),    static_cast<int>(to.channels),
                               static_cast<int>(op.padding_front[0]), static_cast<int>(op.padding_front[1]),
                               static_cast<int>(to.height),     static_cast<int>(to.width)};
-  const auto* const weights = static_cast<const std::int8_t*>(op.weights);
   const int threads = omp_get_max_threads();
   if (!Winograd::Supported() || !Winograd::Fits(shape) || !Fits(op, from) || op.groups != 1 || op.strides[0] != 1 ||
       !Winograd::Pays(shape, batch_, threads)) {
     return false;
   }
-  if (!Winograd::Exact(shape, weights)) return false;
-  std::unique_ptr<Winograd>& kernel = weights_.Transformed(index);
-  if (!kernel) {
-    const Epilogue e = MakeEpilogue(op, to.channels);
-    kernel = std::make_unique<Winograd>(shape, weights, e.scale.data(), e.bias.data(), e.high, e.factor);
-  }
+  const Winograd* const kernel = weights_.Transformed(index, shape);
+  if (kernel == nullptr) return false;
   scratchpad_bytes_ = std::max(scratchpad_bytes_, kernel->ScratchBytes(threads));
   Step step;
   step.name = file_.Name(index);
-  step.work = [this, kernel = kernel.get(), source = Place(op.source), place = Place(op.destination)] {
+  step.work = [this, kernel, source = Place(op.source), place = Place(op.destination)] {
     kernel->RunBatch(reinterpret_cast<const std::uint8_t*>(source), batch_, reinterpret_cast<std::uint8_t*>(place),
                      scratchpad_.get());
   };

@@ -32,6 +32,7 @@ std::size_t Group(int channels) { return channels <= 128 ? 24 : 48; }
 // Rows of different places would otherwise lie in the same few sets of the cache.
 std::size_t InputStride(int channels, std::size_t tiles) { return tiles * static_cast<std::size_t>(channels) + kHalf; }
 std::size_t ProductStride(std::size_t tiles) { return tiles * kBlock + kLane; }
+std::size_t InputElements(int channels) { return InputStride(channels, Group(channels)) * kPlaces; }
 
 int Tiles(int side) { return (side + kStep - 1) / kStep; }
 
@@ -304,22 +305,23 @@ void Winograd::TransformOutput(const std::int32_t* products, std::size_t begin, 
 }
 
 std::size_t Winograd::ScratchBytes(int threads) const {
-  const std::size_t each = InputStride(shape_.channels, Group(shape_.channels)) * kPlaces * sizeof(std::int16_t) +
-                           ProductStride(Group(shape_.channels)) * kPlaces * sizeof(std::int32_t);
+  const std::size_t sums = ProductStride(Group(shape_.channels)) * kPlaces;
+  const std::size_t each = InputElements(shape_.channels) * sizeof(std::int16_t) + sums * sizeof(std::int32_t);
   return each * static_cast<std::size_t>(threads);
 }
 
 void Winograd::RunBatch(const std::uint8_t* src, std::size_t images, std::uint8_t* dst, void* scratch) const {
   const std::size_t total = images * static_cast<std::size_t>(rows_) * static_cast<std::size_t>(columns_);
   const auto threads = static_cast<std::size_t>(omp_get_max_threads());
-  std::size_t groups = (total + Group(shape_.channels) - 1) / Group(shape_.channels);
+  const std::size_t most = Group(shape_.channels);
+  std::size_t groups = (total + most - 1) / most;
   groups = std::min((groups + threads - 1) / threads * threads, total);
-  const std::size_t bytes = ScratchBytes(1), products = InputStride(shape_.channels, Group(shape_.channels)) * kPlaces;
+  const std::size_t bytes = ScratchBytes(1);
 #pragma omp parallel for schedule(static)
   for (std::size_t group = 0; group < groups; ++group) {
     char* const own = static_cast<char*>(scratch) + static_cast<std::size_t>(omp_get_thread_num()) * bytes;
     auto* const input = reinterpret_cast<std::int16_t*>(own);
-    auto* const sums = reinterpret_cast<std::int32_t*>(input + products);
+    auto* const sums = reinterpret_cast<std::int32_t*>(input + InputElements(shape_.channels));
     const std::size_t begin = total * group / groups, tiles = total * (group + 1) / groups - begin;
     TransformInput(src, begin, tiles, input);
     for (int block = 0; block < shape_.outputs / kBlock; ++block) {

@@ -1,8 +1,6 @@
 // Compares the engine's depthwise kernel with the plain sum, on random numbers:
 //   check_depthwise CHANNELS HEIGHT WIDTH STRIDE TOP LEFT BOTTOM RIGHT THREADS   ->  "OUTPUTS DIFFERENT MICROSECONDS"
-#include <algorithm>
 #include <chrono>
-#include <cmath>
 #include <cstdint>
 #include <cstdio>
 #include <cstdlib>
@@ -10,13 +8,13 @@
 #include <vector>
 
 #include "engine/depthwise.h"
+#include "plain_sum.h"
 
 extern "C" void omp_set_num_threads(int);
 
 namespace {
 
 constexpr int kImages = 2;
-constexpr float kHigh = 6.0f, kFactor = 255 / 5.9f;
 
 struct Case {
   Depthwise::Shape shape;
@@ -50,27 +48,6 @@ int Sum(const Case& c, int image, int y, int x, int channel) {
   return sum;
 }
 
-int Expected(const Case& c, int image, int y, int x, int channel) {
-  const float scaled = static_cast<float>(Sum(c, image, y, x, channel)) * c.scale[channel];
-  const float value = std::min(scaled + c.bias[channel], kHigh);
-  return std::clamp(static_cast<int>(std::nearbyint(value * kFactor)), 0, 255);
-}
-
-std::size_t Different(const Case& c, const std::vector<std::uint8_t>& found) {
-  const Depthwise::Shape& s = c.shape;
-  std::size_t different = 0, at = 0;
-  for (int image = 0; image < kImages; ++image) {
-    for (int y = 0; y < s.output_height; ++y) {
-      for (int x = 0; x < s.output_width; ++x) {
-        for (int channel = 0; channel < s.channels; ++channel, ++at) {
-          different += found[at] != Expected(c, image, y, x, channel);
-        }
-      }
-    }
-  }
-  return different;
-}
-
 }  // namespace
 
 int main(int argc, char** argv) {
@@ -88,5 +65,7 @@ int main(int argc, char** argv) {
   const auto start = std::chrono::steady_clock::now();
   kernel.RunBatch(c.source.data(), kImages, found.data());
   const double seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
-  std::printf("%zu %zu %.1f\n", found.size(), Different(c, found), seconds * 1e6);
+  const auto sum = [&](int image, int y, int x, int output) { return Sum(c, image, y, x, output); };
+  const std::size_t different = Different(found, rows, columns, c.scale, c.bias, sum);
+  std::printf("%zu %zu %.1f\n", found.size(), different, seconds * 1e6);
 }

@@ -12,12 +12,11 @@
 #include <vector>
 
 #include "engine/winograd.h"
+#include "plain_sum.h"
 
 extern "C" void omp_set_num_threads(int);
 
 namespace {
-
-constexpr float kHigh = 6.0f, kFactor = 255 / 5.9f;
 
 struct Case {
   Winograd::Shape shape;
@@ -48,7 +47,7 @@ Case Make(const Winograd::Shape& shape, std::size_t images, const char* numbers)
   return c;
 }
 
-int Sum(const Case& c, std::size_t image, int y, int x, int output) {
+int Sum(const Case& c, int image, int y, int x, int output) {
   const Winograd::Shape& s = c.shape;
   int sum = 0;
   for (int i = 0; i < 9; ++i) {
@@ -59,27 +58,6 @@ int Sum(const Case& c, std::size_t image, int y, int x, int output) {
     for (int channel = 0; channel < s.channels; ++channel) sum += from[channel] * weights[channel * 9];
   }
   return sum;
-}
-
-int Expected(const Case& c, std::size_t image, int y, int x, int output) {
-  const float scaled = static_cast<float>(Sum(c, image, y, x, output)) * c.scale[output];
-  const float value = std::min(scaled + c.bias[output], kHigh);
-  return std::clamp(static_cast<int>(std::nearbyint(value * kFactor)), 0, 255);
-}
-
-std::size_t Different(const Case& c, const std::vector<std::uint8_t>& found) {
-  const Winograd::Shape& s = c.shape;
-  std::size_t different = 0, at = 0;
-  for (std::size_t image = 0; image < c.images; ++image) {
-    for (int y = 0; y < s.output_height; ++y) {
-      for (int x = 0; x < s.output_width; ++x) {
-        for (int output = 0; output < s.outputs; ++output, ++at) {
-          different += found[at] != Expected(c, image, y, x, output);
-        }
-      }
-    }
-  }
-  return different;
 }
 
 }  // namespace
@@ -104,5 +82,7 @@ int main(int argc, char** argv) {
     kernel.RunBatch(c.source.data(), images, found.data(), scratch.data());
     least = std::min(least, std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count());
   }
-  std::printf("%zu %zu %.1f\n", found.size(), Different(c, found), least * 1e6);
+  const auto sum = [&](int image, int y, int x, int output) { return Sum(c, image, y, x, output); };
+  const std::size_t different = Different(found, shape.output_height, shape.output_width, c.scale, c.bias, sum);
+  std::printf("%zu %zu %.1f\n", found.size(), different, least * 1e6);
 }

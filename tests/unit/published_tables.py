@@ -8,11 +8,12 @@ from __future__ import annotations
 from pathlib import Path
 
 from qat8 import results, tutorial
-from qat8.older_python import zip_strict
+from qat8.report import text
+from qat8.statistics import paired_ratios
 
 REPO = Path(__file__).resolve().parents[2]
 FILE = REPO / "docs/results/six_models.json"
-PEERS = {"openvino": "OpenVINO", "onnxruntime": "ONNX Runtime", "torch": "PyTorch"}
+PEERS = {peer: text.TESTERS[peer] for peer in ("openvino", "onnxruntime", "torch")}
 ENGINES = {"cpp": "Paddle", "engine": "our engine", **PEERS}
 BATCHES = (1, 50)
 
@@ -27,12 +28,8 @@ def speeds(found: results.Results, model: str, batch: int) -> dict[tuple[str, st
 
 def ratio(found: results.Results, model: str, engine: str, batch: int) -> str:
     """INT8 over FP32 of one engine: the median of the paired ratios."""
-    for c in found.comparisons:
-        if (c.model, c.tester, c.batch_size) == (model, engine, batch):
-            return f"{c.speedup:.2f}"
     run = speeds(found, model, batch)
-    pairs = zip_strict(run[engine, "int8"].repetitions, run[engine, "fp32"].repetitions)
-    return f"{sorted(a / b for a, b in pairs)[1]:.2f}"
+    return f"{paired_ratios(run[engine, 'int8'].repetitions, run[engine, 'fp32'].repetitions).median:.2f}"
 
 
 def speed_table(found: results.Results, batch: int) -> list[str]:
