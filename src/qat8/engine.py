@@ -18,9 +18,9 @@ warnings.filterwarnings("ignore", category=UserWarning, module=r"(paddle|paddles
 
 from qat8 import signals  # noqa: E402
 
-with signals.held():
-    with signals.deferred():  # its modules swallow exceptions while they are imported
-        import paddle
+with signals.held():  # its modules swallow exceptions while they are imported
+    import paddle
+
     signals.renew()  # it has taken SIGTERM, for a page of C++ frames; one that came meanwhile is ours
 
 __all__ = ["paddle"]

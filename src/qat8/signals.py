@@ -88,12 +88,14 @@ def deferred() -> Iterator[None]:
 @contextlib.contextmanager
 def held() -> Iterator[None]:
     """Blocked by the kernel within the block, in this thread and in the processes that it starts: they begin with the
-    signals blocked, and call `worker` or `leave_at_once` first."""
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, CODES)
-    try:
-        yield
-    finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+    signals blocked, and call `worker` or `leave_at_once` first. `deferred`, too: a library's thread (OpenBLAS has one
+    from the import on) does not block them, and what the kernel gives to it Python handles here."""
+    with deferred():
+        before = signal.pthread_sigmask(signal.SIG_BLOCK, CODES)
+        try:
+            yield
+        finally:
+            signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 def worker() -> None:

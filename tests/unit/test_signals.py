@@ -4,6 +4,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 import weakref
 from pathlib import Path
@@ -102,6 +103,24 @@ def test_a_deferred_signal_is_felt_at_the_end_of_the_block_whatever_swallows_exc
             time.sleep(0.05)
             reached.append("the end of the block")
         reached.append("what follows")
+    assert reached == ["the end of the block"]
+
+
+def test_a_held_signal_waits_though_another_thread_of_this_program_takes_it_from_the_kernel():
+    """numpy's import leaves a thread of OpenBLAS that blocks nothing, so the kernel gives it what this one blocks."""
+    begun, end_thread = threading.Event(), threading.Event()
+    thread = threading.Thread(target=lambda: begun.set() or end_thread.wait())
+    thread.start()
+    begun.wait()
+    reached = []
+    with pytest.raises(signals.Ended), signals.handled():
+        with signals.held():
+            signal.pthread_kill(thread.ident, signal.SIGTERM)
+            time.sleep(0.05)
+            reached.append("the end of the block")
+        reached.append("what follows")
+    end_thread.set()
+    thread.join()
     assert reached == ["the end of the block"]
 
 
