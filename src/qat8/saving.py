@@ -27,6 +27,23 @@ def save_model(program, feeds: list[str], fetches: list[str], executor, scope, d
             program=program, clip_extra=False,
         )  # fmt: skip
     _require_whole(directory / "model.pdmodel", directory / "model.pdiparams")
+    _drop_identities(directory / "model.pdmodel")
+
+
+def _drop_identities(path: Path) -> None:
+    """Take out the `scale` operators of factor 1 that save_inference_model has put before the outputs.
+
+    They copy the scores, and each costs a run as much as a small layer (docs/performance.md, the fixed cost).
+    """
+    program = paddle.static.deserialize_program(path.read_bytes())
+    block = program.global_block()
+    for op in [op for op in block.ops if _is_identity(op)]:
+        users = [user for user in block.ops if user is not op and op.output("Out")[0] in user.input_arg_names]
+        if all(user.type == "fetch" for user in users):
+            for user in users:
+                user.desc.set_input("X", op.input("X"))
+            block._remove_op(block.ops.index(op))
+    path.write_bytes(program.desc.serialize_to_string())
 
 
 def _require_whole(program: Path, parameters: Path) -> None:
@@ -49,7 +66,11 @@ def _without_identities(block, name: str) -> str:
     """
     producers = {output: op for op in block.ops for output in op.output_arg_names}
     op = producers.get(name)
-    while op is not None and op.type == "scale" and op.attr("scale") == 1 and op.attr("bias") == 0:
+    while op is not None and _is_identity(op):
         name = op.input("X")[0]
         op = producers.get(name) if op.output("Out")[0] != name else None
     return name
+
+
+def _is_identity(op) -> bool:
+    return op.type == "scale" and op.attr("scale") == 1 and op.attr("bias") == 0 and not op.input("ScaleTensor")

@@ -4,6 +4,10 @@
 #include <cstring>
 
 #include "convert.h"
+#include "isa.h"
+
+extern "C" int omp_get_max_threads();
+extern "C" void omp_set_num_threads(int);
 
 namespace {
 
@@ -44,6 +48,27 @@ onednn::Attr NewAttributes() {
   Check(dnnl_primitive_attr_set_scratchpad_mode(attr, dnnl_scratchpad_mode_user), "setting attributes");
   return owner;
 }
+
+// oneDNN 3.2.1's INT8 kernels for CPUs without AVX-512 VNNI gather every second pixel for a pointwise convolution, 16
+// channels at a time, and write past the end of a thread's gathered pixels into the next thread's where that does not go
+// into the channels (seen with 8, 24, 40 and 72 of them; AVX-512 without VNNI gathers 64). One thread has no neighbour.
+bool WritesIntoNeighbours(const Operator& op, std::int64_t channels) {
+  const bool strided = op.strides[0] > 1 || op.strides[1] > 1;
+  return !HasAvx512Vnni() && op.weights_type == Type::kInt8 && op.kernel[0] == 1 && op.kernel[1] == 1 && strided &&
+         channels % 64 != 0;
+}
+
+// A primitive takes as many threads as there were when it was described.
+class ThreadLimit {
+ public:
+  explicit ThreadLimit(int threads) : before_(omp_get_max_threads()) { omp_set_num_threads(threads); }
+  ~ThreadLimit() { omp_set_num_threads(before_); }
+  ThreadLimit(const ThreadLimit&) = delete;
+  ThreadLimit& operator=(const ThreadLimit&) = delete;
+
+ private:
+  int before_;
+};
 
 onednn::PostOps NewPostOps() {
   dnnl_post_ops* post_ops = nullptr;
@@ -287,6 +312,7 @@ void Network::AddConvolution(std::size_t index) {
   const onednn::Attr attr = Attributes(op, op.groups > 1 ? 3 : 1);
   const Dims strides = Pair(op.strides), gaps = Gaps(op.dilations);
   const Dims front = Pair(op.padding_front), back = Pair(op.padding_back);
+  const ThreadLimit limit(WritesIntoNeighbours(op, inputs) ? 1 : omp_get_max_threads());
   dnnl_primitive_desc* desc = nullptr;
   Check(dnnl_convolution_forward_primitive_desc_create(
             &desc, cpu_.engine(), dnnl_forward_inference, dnnl_convolution_direct, source.get(), weights.get(),

@@ -21,6 +21,10 @@ from qat8.stages import export
 
 HERE = Path(__file__).parent
 BOTH = pytest.mark.parametrize("precision", ["fp32", "int8"])
+# Without VNNI the weights behind a signed input are halved: of an odd level, Paddle's float32 and our integer round the
+# half to different sides (docs/engine.md).
+WITH_VNNI = pytest.mark.skipif(not instructions.has_vnni(), reason="this CPU has no AVX-512 VNNI: weights are halved")
+PADDLES_ARITHMETIC = pytest.mark.parametrize("precision", ["fp32", pytest.param("int8", marks=WITH_VNNI)])
 
 
 @pytest.fixture(scope="session")
@@ -63,7 +67,7 @@ def paddles_scores(exported, data):
     return run
 
 
-@BOTH
+@PADDLES_ARITHMETIC
 @pytest.mark.parametrize(("batch", "micro_batch"), [(1, 1), (37, 37), (37, 4), (10, 0)])
 def test_the_engine_gives_paddles_scores_to_the_last_bit(
     exported, scores, paddles_scores, precision, batch, micro_batch
@@ -123,12 +127,17 @@ def test_fp32_and_int8_differ_so_that_int8_is_not_fp32_under_another_name(export
     assert np.corrcoef(fp32, int8)[0, 1] > 0.9
 
 
-def test_two_threads_give_the_classes_of_one(exported, scores):
-    one, two = (scores(exported / "engine/int8.qat8", threads=n).values.reshape(37, -1) for n in (1, 2))
-    assert np.array_equal(one.argmax(1), two.argmax(1))
+@pytest.mark.parametrize("isa", ["", "AVX512_CORE", "AVX2", "SSE41"])
+def test_two_threads_give_the_scores_of_one_each_time(exported, scores, isa):
+    """The model has a strided pointwise convolution of 24 channels, in which oneDNN's threads disturb each other
+    without VNNI (network.cc)."""
+    one = scores(exported / "engine/int8.qat8", ONEDNN_MAX_CPU_ISA=isa).values
+    for _ in range(5):
+        two = scores(exported / "engine/int8.qat8", threads=2, ONEDNN_MAX_CPU_ISA=isa).values
+        assert two == pytest.approx(one, abs=1e-4)
 
 
-@BOTH
+@PADDLES_ARITHMETIC
 def test_the_engines_tester_counts_what_the_cpp_tester_counts(run, exported, data, precision):
     ours = run("engine", infer_model=exported / f"engine/{precision}.qat8", infer_data=data["uint8"], batch_size=10)
     theirs = run("cpp", infer_model=exported / precision, infer_data=data["uint8"], batch_size=10)
@@ -187,13 +196,20 @@ def growth(command: list[str], capacity: str, seconds: float = 4.0) -> float:
     return next(g.growth for g in found.growth if g.quantity == "anonymous") / 2**20
 
 
-def test_networks_of_other_batch_sizes_do_not_pile_up_and_primitives_are_never_evicted(commands, exported, data):
-    """oneDNN 3.2.1 loses memory with each primitive that it evicts. If the first line fails because a later one does
-    not, KeepPrimitives of sample_tester.cc can go."""
-    command = [*commands["engine"], f"--infer_model={exported / 'engine/int8.qat8'}", f"--infer_data={data['float32']}",
-               "--scenario=soak", "--vary_batch", "--batch_size=16", "--micro_batch=16"]  # fmt: skip
-    assert growth(command, "20") > 5
-    assert growth(command, "") < 1
+@pytest.fixture
+def soak(commands, exported, data) -> list[str]:
+    return [*commands["engine"], f"--infer_model={exported / 'engine/int8.qat8'}", f"--infer_data={data['float32']}",
+            "--scenario=soak", "--vary_batch", "--batch_size=16", "--micro_batch=16"]  # fmt: skip
+
+
+@pytest.mark.skipif(not instructions.has_vnni(), reason="this CPU's kernels lose nothing: AVX-512 VNNI's do")
+def test_oneDNN_loses_memory_with_each_primitive_that_it_evicts(soak):
+    """oneDNN 3.2.1. If a later one does not, KeepPrimitives of sample_tester.cc can go."""
+    assert growth(soak, "20") > 5
+
+
+def test_networks_of_other_batch_sizes_do_not_pile_up_and_primitives_are_never_evicted(soak):
+    assert growth(soak, "") < 1
 
 
 # Damaged and hostile files.

@@ -37,6 +37,12 @@ def test_the_same_model_saved_twice_is_the_same_bytes(save, tmp_path):
     assert save(tmp_path / "a") == save(tmp_path / "b")
 
 
+def test_the_scores_come_from_the_last_layer_without_a_copy(save, tmp_path):
+    saved = static.deserialize_program(save(tmp_path / "model")[0]).global_block()
+    assert [op.type for op in saved.ops] == ["feed", "mul", "elementwise_add", "fetch"]
+    assert saved.ops[-1].input("X") == saved.ops[-2].output("Out")
+
+
 @pytest.mark.parametrize("left", [0, 10, 4096, "one tensor", -1])
 def test_parameters_that_a_full_disk_cut_off_are_an_error(save, tmp_path, monkeypatch, left):
     """Paddle's C++ writes into a stream and never asks it whether that went well: here as on a tmpfs of 4 KiB."""

@@ -32,7 +32,7 @@ from qat8 import paddle_error, trial
 from qat8.console import native_stderr_kept_back
 from qat8.engine import paddle
 from qat8.errors import ModelError, UsageError
-from qat8.int8 import selection
+from qat8.int8 import boundaries, selection
 from qat8.int8.unsigned import narrow
 
 CONVOLUTIONS = ("conv2d", "depthwise_conv2d", "fused_conv2d")
@@ -129,7 +129,9 @@ def convert(loaded: Loaded, ops: set[str], wanted: selection.Wanted | None = Non
         graph = _pass_class(unsigned, wanted)(ops, _scope=loaded.scope, _place=paddle.CPUPlace(), _core=core).apply(
             graph
         )
-        return graph.to_program()
+        program = graph.to_program()
+        boundaries.remove(program)
+        return program
 
 
 def _follow_types(graph, scales: dict) -> None:

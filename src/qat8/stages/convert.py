@@ -19,7 +19,7 @@ from qat8.models import registry
 from qat8.statistics import wilson_interval
 
 MIN_AGREEMENT = 0.98
-CONVERTER = 2  # counts what changes the file that comes of the same QAT model, so that it is made again
+CONVERTER = 3  # counts what changes the file that comes of the same QAT model, so that it is made again
 
 
 def parser(prog: str) -> cli.Parser:
