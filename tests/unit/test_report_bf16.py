@@ -12,7 +12,7 @@ from rich.console import Console
 
 from qat8 import comparison
 from qat8.older_python import pairwise, zip_strict
-from qat8.report import figures, plots, render, tables, terminal
+from qat8.report import accuracy_tables, figures, plots, render, tables, terminal
 from qat8.results import PeerComparison, load
 
 
@@ -43,7 +43,7 @@ def test_the_table_has_bf16_between_fp32_and_int8_with_both_ratios(results):
 
 def test_without_bf16_a_report_says_nothing_of_it():
     plain = fixture.make_results()
-    assert tables.bf16(figures.speed_rows(plain)) == tables.bf16_subsets(plain) == []
+    assert tables.bf16(figures.speed_rows(plain)) == accuracy_tables.bf16_subsets(plain) == []
     assert figures.precisions(plain) == ["fp32", "int8"]
     for content in (render.render_markdown(plain), render.render_html(plain), render.render_csv(plain)):
         assert (

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from qat8.profiling.record import Profile
-from qat8.report import figures, loads, peers, sentences, tables, text
+from qat8.report import accuracy_tables, figures, loads, peers, sentences, tables, text
 from qat8.report.tables import Table
 from qat8.results import Results
 
@@ -64,7 +64,7 @@ def build(results: Results, other: Results | None = None, profiles: Sequence[Pro
         banners=sentences.banners(results),
         headlines=[sentences.headline(results, rows, model) for model in models],
         summary=[tables.summary(rows), *tables.bf16(rows)],
-        accuracy_summary=tables.accuracy_summary(results),
+        accuracy_summary=accuracy_tables.summary(results),
         sections=[
             _speed(results, rows),
             *([_latency(rows)] if figures.has_distributions(results) else []),
@@ -133,10 +133,10 @@ def _accuracy(results: Results) -> Section:
         "Accuracy",
         picture=Picture("accuracy", alt),
         tables=[
-            tables.gates(results),
-            tables.subsets(results),
-            *tables.bf16_subsets(results),
-            tables.accuracy_beside_tutorial(results),
+            accuracy_tables.gates(results),
+            accuracy_tables.subsets(results),
+            *accuracy_tables.bf16_subsets(results),
+            accuracy_tables.beside_tutorial(results),
         ],
         closing=[*sentences.accuracy(results), sentences.ACCURACY_ELSEWHERE],
         code=[] if decided else [Code(sentences.ON_IMAGENET, sentences.ON_IMAGENET_COMMANDS)],
