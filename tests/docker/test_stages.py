@@ -8,7 +8,7 @@ import shutil
 
 import pytest
 
-from qat8 import artifacts
+from qat8 import artifacts, instructions
 from qat8.containers import rights
 
 CPU = max(os.sched_getaffinity(0))
@@ -70,7 +70,8 @@ def test_our_own_engine_measures_in_a_container(small, stage):
     top1 = {run["precision"]: set() for run in runs}
     for run in runs:
         top1[run["precision"]].add(run["top1"])
-    assert all(len(found) == 1 for found in top1.values()), "the engine's scores are Paddle's"
+    exact = top1 if instructions.has_vnni() else ["fp32"]  # without VNNI halves of weights are rounded two ways
+    assert all(len(top1[precision]) == 1 for precision in exact), "the engine's scores are Paddle's"
 
 
 def test_a_model_is_profiled_in_a_container(small, stage):
