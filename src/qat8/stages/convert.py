@@ -93,8 +93,6 @@ def build(
         VerificationError: nothing was quantized, the outputs differ too often, or no choice of layers meets `limit`.
     """
     program_file, parameters = artifacts.model_files(source)
-    for line in instructions.shortcomings():
-        say(f"warning: {line}")
     config = {"quantized_ops": ops, "converter": CONVERTER, "min_agreement": min_agreement if check else None}
     if untrained := artifacts.is_untrained(source):
         config["untrained"] = True  # goes with the model, as training's
@@ -111,6 +109,8 @@ def build(
         if artifacts.up_to_date(target, "convert", config, inputs):
             say(f"INT8 model is up to date: {artifacts.shown(target)}")
             return
+        for line in instructions.shortcomings():
+            say(f"warning: {line}")
         with artifacts.atomic_directory(target) as directory:
             _require_convertible(source, (program_file, parameters), ops)
             left_out, accuracy = _select(program_file, ops, check, limit, reduced) if limit else (frozenset(), None)
