@@ -18,7 +18,7 @@ demo: setup ## the main job on the embedded photographs and model, end to end
 	@$(INV) demo --runtime=$(RUNTIME)
 
 test: setup ## all tests
-	@.venv/bin/python tests/side_by_side.py $(TESTS)
+	@.venv/bin/python -m pytest $(TESTS)
 
 fuzz: setup ## hostile files by the thousand, the C++ readers under libFuzzer (needs clang-14): docs/reliability.md
 	@.venv/bin/python tests/fuzz/hostile.py $(FUZZ)
