@@ -146,9 +146,10 @@ def _kernels(model: str, precision: str, found: Kernels) -> Check:
 
 
 def _engine(cell: Cell, precision: str) -> str:
-    """A peer quantizes otherwise, and our engine rounds to BF16 in other places: each is compared with itself alone."""
-    alone = cell.tester in peers.NAMES or (precision == BF16 and cell.tester == ENGINE)
-    return cell.tester if alone else "Paddle"
+    """With whom a run is compared: a peer quantizes otherwise, our engine rounds to BF16 in other places and, where
+    VNNI lacks, INT8 weights to other halves (docs/engine.md): each of these with itself alone."""
+    otherwise = precision == BF16 or (precision == "int8" and instructions.saturates())
+    return cell.tester if cell.tester in peers.NAMES or (cell.tester == ENGINE and otherwise) else "Paddle"
 
 
 def _same_accuracy(measured: Measured) -> list[Outcome]:
