@@ -42,6 +42,16 @@ def photograph():
 
 
 @pytest.fixture
+def static_mode():
+    """Paddle's static mode, which is a switch of the whole process, for one test."""
+    from qat8.engine import paddle
+
+    paddle.enable_static()
+    yield
+    paddle.disable_static()
+
+
+@pytest.fixture
 def photographs(tmp_path, photograph):
     """`photographs(n, name)`: a directory in the tutorial's layout, n photographs and `name`_list.txt."""
 

@@ -12,12 +12,7 @@ from qat8.engine import paddle
 from qat8.errors import ModelError, UsageError
 from qat8.int8 import inspection, passes, unsigned
 
-
-@pytest.fixture(autouse=True)
-def static_mode():
-    paddle.enable_static()
-    yield
-    paddle.disable_static()
+pytestmark = pytest.mark.usefixtures("static_mode")
 
 
 @pytest.fixture(scope="module")

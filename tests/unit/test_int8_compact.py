@@ -8,12 +8,7 @@ from qat8.int8 import compact
 from qat8.prediction import predictor
 from qat8.saving import save_model
 
-
-@pytest.fixture(autouse=True)
-def static_mode():
-    paddle.enable_static()
-    yield
-    paddle.disable_static()
+pytestmark = pytest.mark.usefixtures("static_mode")
 
 
 RANDOM = np.random.default_rng(3)

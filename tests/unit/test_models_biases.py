@@ -7,12 +7,7 @@ from qat8.engine import paddle
 from qat8.models import biases, registry
 from qat8.training.programs import build_model
 
-
-@pytest.fixture(autouse=True)
-def static_mode():
-    paddle.enable_static()
-    yield
-    paddle.disable_static()
+pytestmark = pytest.mark.usefixtures("static_mode")
 
 
 def small(with_bias: bool):
