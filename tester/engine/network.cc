@@ -5,9 +5,7 @@
 
 #include "convert.h"
 #include "isa.h"
-
-extern "C" int omp_get_max_threads();
-extern "C" void omp_set_num_threads(int);
+#include "threads.h"
 
 namespace {
 

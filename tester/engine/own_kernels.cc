@@ -3,8 +3,7 @@
 #include <algorithm>
 
 #include "network.h"
-
-extern "C" int omp_get_max_threads();
+#include "threads.h"
 
 namespace {
 

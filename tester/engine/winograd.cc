@@ -5,6 +5,7 @@
 #include <algorithm>
 
 #include "isa.h"
+#include "threads.h"
 
 // GCC 12's own intrinsics start from an undefined register, on purpose (its bug 105593).
 #pragma GCC diagnostic ignored "-Wmaybe-uninitialized"
@@ -12,9 +13,6 @@
 
 #define TARGET __attribute__((target("avx512f,avx512bw,avx512vl,avx512vnni")))
 #define INLINE TARGET __attribute__((always_inline)) inline
-
-extern "C" int omp_get_max_threads();
-extern "C" int omp_get_thread_num();
 
 namespace {
 
