@@ -7,7 +7,7 @@ from invoke import Collection, task
 from invoke.parser import Argument
 from invoke.tasks import Task
 
-from qat8 import config, signals
+from qat8 import artifacts, config, signals
 from qat8.runner import flags, run
 
 if Path(sys.argv[0]).name in ("inv", "invoke"):  # its own process: between stages, too, a signal ends it by one line
@@ -289,7 +289,7 @@ def clean_containers(c, all=False):
 @task(help=RUNTIME)
 def demo(c, runtime="local"):
     """The main job on the embedded data set and model, end to end; what is done already is not done again."""
-    val = "data/dataset/embedded/val.bin"
+    val = artifacts.shown(artifacts.EMBEDDED / "val.bin")
     run("build_tester" if runtime == "local" else "build_image", [])  # an image has the tester in it
     for stage, argv in (
         ("dataset", []), ("weights", []), ("preprocess", []), ("train", []), ("convert", [f"--check-data={val}"]),

@@ -10,7 +10,7 @@ from invoke.exceptions import ParseError
 from invoke.parser import Parser
 from invoke.program import Program
 
-from qat8 import cli, config
+from qat8 import artifacts, cli, config
 
 REPO = Path(__file__).resolve().parents[2]
 STAGES = ("dataset", "weights", "preprocess", "train", "convert", "benchmark", "report", "profile", "sensitivity",
@@ -136,6 +136,8 @@ def test_the_demo_runs_every_stage_and_the_report_last(started, understood):
     assert [name for name in names if name in chain] == chain and names[-1] == "report"
     assert names.index("build_tester") < names.index("benchmark")
     assert "--reuse" in dict(calls)["benchmark"]
+    checked = understood("convert", dict(calls)["convert"]).check_data
+    assert Path(checked).resolve() == artifacts.EMBEDDED.resolve() / "val.bin", "QAT8_DATA names another place"
 
 
 @pytest.mark.parametrize("line", ["train --no-such-flag=1", "no-such-task", "preprocess --data_dim=1 --nothing"])

@@ -13,7 +13,7 @@ from tiny_network import CLASSES, MODEL, build
 from qat8 import config as configuration
 from qat8.engine import paddle
 from qat8.older_python import zip_strict
-from qat8.training import calibration, loop, programs
+from qat8.training import activations, calibration, loop, programs
 from qat8.training.checkpoint import Checkpoints
 from qat8.training.images import Images
 from qat8.training.loader import Loader
@@ -101,8 +101,9 @@ def test_correction_gives_quantized_layers_the_means_that_they_have_in_fp32(open
         """By how much each normalised channel lies beside its FP32 counterpart, at most."""
         found = []
         for program, scope in ((session.fp32.program, session.reference), (session.test, None)):
-            copy, names = calibration._with_means(program, inputs)
-            means = calibration._average(session, copy, batches, names, scope)
+            copy, names = activations.with_means(program, inputs)
+            per_batch = [session.run(copy, {programs.IMAGE: x}, names, scope) for x in batches]
+            means = [activations.of_all(session.group, list(found), batches) for found in zip_strict(*per_batch)]
             own = scope or session.scope
             running = [np.array(own.find_var(op.input("Mean")[0]).get_tensor()) for op in norms]
             found.append([mean - now for mean, now in zip_strict(means, running)])

@@ -172,8 +172,9 @@ def _images_digest(data_dir: Path, settings: configuration.TrainConfig) -> str:
 
 def _train(model, settings, weights, data_dir, home, qat, described, inputs) -> None:
     from qat8.training import images as training_images
-    from qat8.training import loop, parallel, programs
+    from qat8.training import loop, parallel, process, programs
 
+    process.prepare()
     images = training_images.Images.read(data_dir, model.preprocessing, settings, model.classes)
     total = loop.updates(images, settings)
     say(f"{model.name}: {len(images.train)} training and {len(images.validation)} validation images, {total} updates")

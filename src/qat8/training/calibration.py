@@ -15,8 +15,8 @@ import itertools
 import numpy as np
 
 from qat8.console import Bar
-from qat8.engine import paddle
 from qat8.older_python import zip_strict
+from qat8.training import activations
 from qat8.training.images import Images
 from qat8.training.loader import Loader
 from qat8.training.programs import IMAGE, Session
@@ -44,13 +44,12 @@ def correct_means(session: Session, images: Images, count: int, batch_size: int)
     ]  # fmt: skip
     if not norms or not count:
         return 0
-    batches = _part(session, images, count, batch_size)
-    wanted, names = _with_means(session.fp32.program, [x for x, _ in norms])
-    reference = _average(session, wanted, batches, names, session.reference)
-    quantized, names = _with_means(session.test, [x for x, _ in norms])
+    batches, inputs = _part(session, images, count, batch_size), [x for x, _ in norms]
+    wanted, names = activations.with_means(session.fp32.program, inputs)
+    per_batch = [session.run(wanted, {IMAGE: x}, names, session.reference) for x in batches]
+    reference = [activations.of_all(session.group, list(found), batches) for found in zip_strict(*per_batch)]
     with Bar("BatchNorm means", len(norms)) as bar:
-        for (_, mean), name, target in zip_strict(norms, names, reference):
-            (now,) = _average(session, quantized, batches, [name])
+        for (_, mean), now, target in zip_strict(norms, activations.means(session, inputs, batches), reference):
             # From the FP32 model's mean, not the present one: what BatchNorm is fed does not depend on its own mean, so
             # the shift is still there after a correction, and adding it again would double it.
             session.set(mean, session.get(mean, session.reference) + (now - target))
@@ -58,27 +57,8 @@ def correct_means(session: Session, images: Images, count: int, batch_size: int)
     return len(norms)
 
 
-def _with_means(program, variables: list[str]):
-    """A copy of `program` that also computes the per-channel means of `variables` [N, C, H, W] -> [C]."""
-    copy = program.clone(for_test=True)
-    with paddle.utils.unique_name.guard("means_"), paddle.static.program_guard(copy):
-        means = [paddle.mean(copy.global_block().var(name), [0, 2, 3]) for name in variables]
-    return copy, [mean.name for mean in means]
-
-
 def _part(session: Session, images: Images, count: int, batch_size: int) -> list[np.ndarray]:
     """This process's part of the images, in batches; the first image is taken where there are fewer than processes."""
     group, entries = session.group, images.train[:count]
     mine = entries[group.rank :: group.size] or entries[:1]
     return [x for x, _ in images.plain(mine, batch_size)]
-
-
-def _average(session: Session, program, batches: list[np.ndarray], names: list[str], scope=None) -> list[np.ndarray]:
-    # Pruned: what lies behind the fetched means need not run.
-    per_batch = [session.run(program, {IMAGE: x}, names, scope, prune=True) for x in batches]
-    weights = [len(x) for x in batches]
-    means = [np.average([b[i] for b in per_batch], axis=0, weights=weights) for i in range(len(names))]
-    if session.group.size == 1:
-        return means
-    count = session.group.reduce(np.array([float(sum(weights))]))[0]
-    return [session.group.reduce(mean * sum(weights)) / count for mean in means]

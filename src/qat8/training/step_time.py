@@ -27,7 +27,7 @@ from qat8.console import Bar, say, step
 from qat8.engine import paddle
 from qat8.models import registry
 from qat8.older_python import zip_strict
-from qat8.training import programs
+from qat8.training import process, programs
 from qat8.training.programs import IMAGE, LABEL, TEACHER
 
 _WARM_UP = 2  # pairs: the first allocates, the second finds what the first left
@@ -54,6 +54,7 @@ def main(argv: list[str]) -> None:
     p.flag("output", default="", help="write the figures to this JSON file")
     args = p.parse_args(argv)
     model, batch = registry.get(args.model), args.batch_size
+    process.prepare()
     with step("building the programs"):
         kinds = _kinds(model, configuration.load(overrides={"batch_size": str(batch)}), batch)
     times = _measure(kinds, args.repetitions)
