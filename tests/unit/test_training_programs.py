@@ -101,9 +101,7 @@ def test_correction_gives_quantized_layers_the_means_that_they_have_in_fp32(open
         """By how much each normalised channel lies beside its FP32 counterpart, at most."""
         found = []
         for program, scope in ((session.fp32.program, session.reference), (session.test, None)):
-            copy, names = activations.with_means(program, inputs)
-            per_batch = [session.run(copy, {programs.IMAGE: x}, names, scope) for x in batches]
-            means = [activations.of_all(session.group, list(found), batches) for found in zip_strict(*per_batch)]
+            means = activations.of_whole_runs(session, program, inputs, batches, scope)
             own = scope or session.scope
             running = [np.array(own.find_var(op.input("Mean")[0]).get_tensor()) for op in norms]
             found.append([mean - now for mean, now in zip_strict(means, running)])

@@ -8,7 +8,6 @@ the speed at batch 50 just so.
 
 from __future__ import annotations
 
-import ctypes
 import logging
 import os
 import warnings
@@ -16,11 +15,10 @@ from pathlib import Path
 
 import numpy as np
 
+from qat8 import allocation
+
 os.environ.setdefault("TORCHINDUCTOR_FREEZING", "1")
-_M_TRIM_THRESHOLD, _M_MMAP_MAX = -1, -4  # malloc.h
-_LIBC = ctypes.CDLL(None)
-_LIBC.mallopt(_M_MMAP_MAX, 0)
-_LIBC.mallopt(_M_TRIM_THRESHOLD, -1)
+allocation.keep()
 
 import torch  # noqa: E402  (after what it reads at import)
 

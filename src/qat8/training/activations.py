@@ -83,10 +83,17 @@ def means(session: Session, variables: list[str], batches: list[np.ndarray]) -> 
             values.update(zip_strict(keep, left))
             for forgotten in values.keys() - later:
                 del values[forgotten]
-        yield of_all(session.group, found, batches)
+        yield _of_all(session.group, found, batches)
 
 
-def of_all(group: Group, found: list[np.ndarray], batches: list[np.ndarray]) -> np.ndarray:
+def of_whole_runs(session: Session, program, variables: list[str], batches: list[np.ndarray], scope=None) -> list:
+    """The means of `variables` in any of the session's programs, without changes on the way, [C] each."""
+    program, names = with_means(program, variables)
+    per_batch = [session.run(program, {IMAGE: x}, names, scope) for x in batches]
+    return [_of_all(session.group, list(found), batches) for found in zip_strict(*per_batch)]
+
+
+def _of_all(group: Group, found: list[np.ndarray], batches: list[np.ndarray]) -> np.ndarray:
     """The mean over all images of the means of batches, and of the processes."""
     weights = [len(x) for x in batches]
     mean = np.average(found, axis=0, weights=weights)

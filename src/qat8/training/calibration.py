@@ -45,9 +45,7 @@ def correct_means(session: Session, images: Images, count: int, batch_size: int)
     if not norms or not count:
         return 0
     batches, inputs = _part(session, images, count, batch_size), [x for x, _ in norms]
-    wanted, names = activations.with_means(session.fp32.program, inputs)
-    per_batch = [session.run(wanted, {IMAGE: x}, names, session.reference) for x in batches]
-    reference = [activations.of_all(session.group, list(found), batches) for found in zip_strict(*per_batch)]
+    reference = activations.of_whole_runs(session, session.fp32.program, inputs, batches, session.reference)
     with Bar("BatchNorm means", len(norms)) as bar:
         for (_, mean), now, target in zip_strict(norms, activations.means(session, inputs, batches), reference):
             # From the FP32 model's mean, not the present one: what BatchNorm is fed does not depend on its own mean, so

@@ -6,11 +6,11 @@ that compute nothing twice (activations.py); the same weights to the last bit (d
 
 from __future__ import annotations
 
-import ctypes
 import os
 
+from qat8 import allocation
+
 SERIAL = "FLAGS_new_executor_serial_run"
-_M_TRIM_THRESHOLD, _M_MMAP_MAX = -1, -4  # malloc.h
 
 
 def prepare() -> None:
@@ -19,15 +19,13 @@ def prepare() -> None:
     - Paddle's executor hands operators to several threads, although each of a network's waits for the one before. Every
       such thread has OpenMP threads of its own, which spin beside those that work.
     - glibc gives what an operator frees back to the kernel, which hands out the same memory zeroed a moment later: a
-      third of the time. mallopt(3); a training needs all of it until its end.
+      third of the time. A training needs all of it until its end.
 
     MKL_DEBUG_CPU_TYPE=5 is not set: the wheel's MKL (of 2019) is a fourth faster with it on AMD's CPUs, but a training
     that was interrupted and went on then ended with other weights.
     """
     if "MALLOC_MMAP_MAX_" not in os.environ and "MALLOC_TRIM_THRESHOLD_" not in os.environ:
-        libc = ctypes.CDLL(None)
-        libc.mallopt(_M_MMAP_MAX, 0)
-        libc.mallopt(_M_TRIM_THRESHOLD, -1)
+        allocation.keep()
     if SERIAL not in os.environ:
         from qat8.engine import paddle
 
