@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from qat8 import artifacts, datafile, imaging
+from qat8 import artifacts, datafile, imaging, manifests
 from qat8.errors import DataError
 
 
@@ -18,7 +18,7 @@ def require(model: Path, data: Path, name: str = "...") -> int:
         DataError: not a data file, or preprocessed otherwise than `model` was trained.
     """
     with datafile.Reader(data) as reader:
-        wanted, given = artifacts.preprocessing_of(model), reader.header.fingerprint
+        wanted, given = manifests.preprocessing_of(model), reader.header.fingerprint
         if wanted and given and not imaging.same_pixels(wanted, given):
             raise DataError(
                 f"{data} was preprocessed otherwise than {artifacts.shown(model)} was trained",

@@ -15,7 +15,7 @@ import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from qat8 import artifacts
+from qat8 import artifacts, manifests
 from qat8.errors import DataError, MachineError, ModelError, QatError
 
 MEMORY, SECONDS = 4 << 30, 300.0  # that a trial may take beyond what its process has; more by eight times the files
@@ -54,7 +54,7 @@ def vouched_for(model: Path, files: tuple[Path, ...]) -> bool:
         ModelError: it has another sum than one of them.
     """
     try:
-        outputs = (artifacts.read_manifest(model) or {}).get("outputs", {})
+        outputs = (manifests.read(model) or {}).get("outputs", {})
     except DataError as e:
         raise ModelError(e.fact, e.expected, e.next_step) from e
     for file in files:

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from qat8 import latencies, results
-from qat8.benchmarking import instances
+from qat8.benchmarking import instances, recording
 from qat8.older_python import zip_strict
 from qat8.stages import benchmark
 
@@ -79,7 +79,7 @@ def test_a_directory_of_somebody_else_is_not_replaced_and_said_before_anything_i
 ):
     (tmp_path / "run.latencies").mkdir()
     (tmp_path / "run.latencies/mine").write_text("kept")
-    monkeypatch.setattr(benchmark, "_measure", lambda *_: pytest.fail("measured all the same"))
+    monkeypatch.setattr(recording, "record", lambda *_: pytest.fail("measured all the same"))
     with pytest.raises(AssertionError, match=r"run.latencies is there and is no artifact of qat8"):
         measured("--scenario=offline")
     assert (tmp_path / "run.latencies/mine").read_text() == "kept"

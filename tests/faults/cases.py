@@ -20,7 +20,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from qat8 import artifacts, packages, results
+from qat8 import artifacts, manifests, packages, results
 from qat8.errors import QatError
 
 HERE = Path(__file__).resolve().parent
@@ -228,7 +228,7 @@ def changed(file: str, *gone: str) -> Callable[[Path], None]:
             f.write(b"\n")
         manifest = (home / file).with_name("manifest.json")
         if not manifest.is_file():
-            manifest = artifacts.manifest_path(home / file)
+            manifest = manifests.path_of(home / file)
         made = json.loads(manifest.read_text())
         made["inputs"]["older"] = "one"
         made["outputs"][(home / file).name] = artifacts.sha256(home / file)

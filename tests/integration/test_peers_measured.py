@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from qat8 import artifacts, datafile, imaging, instructions, peers
+from qat8 import datafile, imaging, instructions, manifests, peers
 from qat8.older_python import zip_strict
 
 pytestmark = pytest.mark.integration
@@ -61,7 +61,7 @@ def home(tmp_path_factory):
         fp32.mkdir(parents=True)
         make = [sys.executable, home / "make_model.py", str(fp32 / "model"), name]
         subprocess.run(make, check=True, capture_output=True)
-        artifacts.write_manifest(fp32 / "manifest.json", "train", {}, {}, artifacts.outputs_of(fp32))
+        manifests.write(fp32 / "manifest.json", "train", {}, {}, manifests.outputs_of(fp32))
     spec = imaging.SYMMETRIC
     header = datafile.Header(IMAGES, SIDE, SIDE, datafile.DTYPES[1], CLASSES, spec.mean, spec.std, {})
     writer, random = datafile.Writer(home / "images.bin", header), np.random.default_rng(5)

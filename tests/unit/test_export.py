@@ -10,7 +10,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from qat8 import artifacts, errors, export
+from qat8 import errors, export, manifests
 from qat8.benchmarking import plan as planning
 from qat8.export import convolutions, file, windows
 from qat8.stages import export as stage
@@ -189,7 +189,7 @@ def test_the_manifest_ties_the_files_to_their_models(programs, ends, monkeypatch
     export.require_made_from(programs / "good", "fp32")
     again = ends(stage.main, f"--fp32-model={programs / 'good'}", f"--int8-model={programs / 'good'}")
     assert "up to date" in again.out[0]
-    manifest = artifacts.read_manifest(programs / "engine")
+    manifest = manifests.read(programs / "engine")
     assert manifest["bytes"]["fp32"] == (programs / "engine/fp32.qat8").stat().st_size
     with pytest.raises(errors.ModelError, match="made from another model"):
         export.require_made_from(programs / "picture", "fp32")

@@ -5,7 +5,7 @@ import json
 import numpy as np
 import pytest
 
-from qat8 import artifacts
+from qat8 import artifacts, manifests
 from qat8.datafile import DTYPES, Header, Writer
 from qat8.engine import paddle
 from qat8.int8 import fp32_weights, inspection, passes
@@ -106,7 +106,7 @@ def test_a_limit_that_int8_meets_leaves_no_layer_out(ends, flags, home, tmp_path
     )
     assert done.code == 0, done.err
     assert int8_layers(tmp_path / "a") == LAYERS
-    manifest = artifacts.read_manifest(tmp_path / "a")
+    manifest = manifests.read(tmp_path / "a")
     assert manifest["left_in_fp32"] == [] and manifest["accuracy"]["images"] == IMAGES
 
 
@@ -127,7 +127,7 @@ def test_layers_stay_in_fp32_until_the_limit_is_met_and_the_file_and_the_manifes
     )
     assert done.code == 0, done.err
     assert int8_layers(tmp_path / "b") == ["conv2d_0", "conv2d_2"]
-    assert artifacts.read_manifest(tmp_path / "b")["left_in_fp32"] == ["conv2d_1"]
+    assert manifests.read(tmp_path / "b")["left_in_fp32"] == ["conv2d_1"]
     ours, theirs = weights(home / "fp32"), weights(tmp_path / "b")
     rounded = weights(home / "qat")
     assert np.array_equal(theirs["conv2d_1.w_0"], ours["conv2d_1.w_0"])

@@ -10,6 +10,7 @@ from collections import OrderedDict
 import numpy as np
 import pytest
 
+from qat8 import manifests
 from qat8.errors import ModelError
 from qat8.models import pretrained, registry
 from qat8.models.weights import architecture, formats, hdf5, layouts, lodtensor, matching, onnx_graph, pickles
@@ -465,9 +466,8 @@ def test_training_takes_other_formats_and_says_what_matched(tmp_path, capsys):
 
 
 def test_what_inv_weights_imported_says_itself_whose_it_is(tmp_path):
-    from qat8 import artifacts
 
     np.savez(tmp_path / "weights.npz", a=np.zeros(1))
     assert pretrained.origin(tmp_path, "MobileNetV2") == ""
-    artifacts.write_manifest(tmp_path / "manifest.json", "weights", {}, {}, {}, origin="tensorflow")
+    manifests.write(tmp_path / "manifest.json", "weights", {}, {}, {}, origin="tensorflow")
     assert pretrained.origin(tmp_path, "MobileNetV2") == "tensorflow"

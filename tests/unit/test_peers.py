@@ -9,7 +9,7 @@ sys.path.insert(0, str(Path(__file__).parent))
 from test_benchmarking import make_plan, one_run
 from test_measure import QUIET
 
-from qat8 import artifacts, peers
+from qat8 import artifacts, manifests, peers
 from qat8.benchmarking import measure, peer_summary, summary, validity
 from qat8.benchmarking.plan import Cell
 from qat8.errors import MachineError, ModelError, UsageError
@@ -153,7 +153,7 @@ def peer_models(monkeypatch, tmp_path):
             place.mkdir(parents=True, exist_ok=True)
             made_from = {"fp32": artifacts.sha256(fp32)}
             target = place / "manifest.json"
-            artifacts.write_manifest(target, "peers", {}, made_from, {}, int8_convolutions=convolutions)
+            manifests.write(target, "peers", {}, made_from, {}, int8_convolutions=convolutions)
         return fp32
 
     return make

@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from qat8 import config
+from qat8 import config, manifests
 from qat8.errors import DataError, ModelError, QatError, UsageError
 from qat8.models import pretrained
 from qat8.models.weights import formats
@@ -150,13 +150,13 @@ def test_a_pickle_in_the_place_of_paddles_files_is_not_run(tmp_path, bomb, of, l
 
 @pytest.mark.parametrize("loader", ["results", "latencies", "datafile", "manifest"])
 def test_a_pickle_in_the_place_of_another_file_is_not_run(tmp_path, bomb, loader):
-    from qat8 import artifacts, datafile, latencies, results
+    from qat8 import datafile, latencies, results
 
     path = tmp_path / "file"
     path.write_bytes(pickle.dumps(bomb))
-    shutil.copy(path, artifacts.manifest_path(path))
+    shutil.copy(path, manifests.path_of(path))
     read = {"results": results.load, "latencies": latencies.load, "datafile": datafile.read_header,
-            "manifest": artifacts.read_manifest}[loader]  # fmt: skip
+            "manifest": manifests.read}[loader]  # fmt: skip
     with pytest.raises(DataError):
         read(path)
 

@@ -7,7 +7,7 @@ import pytest
 sys.path.insert(0, str(Path(__file__).parents[1] / "data"))
 import report_fixture as fixture
 
-from qat8 import artifacts
+from qat8 import manifests
 from qat8.errors import DataError, UsageError
 from qat8.results import dump
 from qat8.stages import report
@@ -123,6 +123,6 @@ def test_a_profile_of_just_these_weights_is_part_of_the_report_and_one_of_others
         directory.mkdir(parents=True)
         layers = {"mine": 3, "other": 5}[name]
         (directory / "profile.json").write_text(fixture.make_profile(layers=layers).model_dump_json(by_alias=True))
-        artifacts.write_manifest(directory / "manifest.json", "profile", {}, {"model": sha}, {})
+        manifests.write(directory / "manifest.json", "profile", {}, {"model": sha}, {})
     (found,) = report.profiles_of(fixture.make_results())
     assert len(found.steps) == 3

@@ -12,8 +12,9 @@ import pytest
 sys.path.insert(0, str(Path(__file__).parents[1] / "data"))
 import report_fixture as fixture
 
-from qat8 import artifacts, datafile, imaging, instructions, results
+from qat8 import artifacts, datafile, imaging, instructions, manifests, results
 from qat8.benchmarking import plan as planning
+from qat8.benchmarking import recording
 from qat8.benchmarking.load import Load
 from qat8.stages import benchmark
 
@@ -34,7 +35,7 @@ def write_model(directory: Path, spec: imaging.Preprocessing, in_config: bool = 
         (directory / name).write_text(str(directory))
     known = {"preprocessing": spec.fingerprint()}
     config, more = (known, {}) if in_config else ({}, known)
-    artifacts.write_manifest(directory / "manifest.json", "train", config, {}, artifacts.outputs_of(directory), **more)
+    manifests.write(directory / "manifest.json", "train", config, {}, manifests.outputs_of(directory), **more)
 
 
 @pytest.fixture
@@ -63,7 +64,7 @@ def planned(monkeypatch, flags, ends):
     def run(*more):
         seen = []
         made = fixture.make_results()
-        monkeypatch.setattr(benchmark, "_measure", lambda *arguments: seen.append(arguments) or made)
+        monkeypatch.setattr(recording, "record", lambda *arguments: seen.append(arguments) or made)
         done = ends(benchmark.main, *flags, *more)
         assert done.code == 0, done.err
         (arguments,) = seen
@@ -75,7 +76,7 @@ def planned(monkeypatch, flags, ends):
 @pytest.fixture
 def refuses(monkeypatch, flags, refused):
     def check(code: int, words: list[str], *more) -> None:
-        monkeypatch.setattr(benchmark, "_measure", lambda *_: pytest.fail("measured all the same"))
+        monkeypatch.setattr(recording, "record", lambda *_: pytest.fail("measured all the same"))
         refused(benchmark.main, code, words, *flags, *more)
 
     return check
@@ -121,7 +122,7 @@ def test_models_lie_below_data_when_none_is_named(home, refused):
 
 def test_the_data_files_subsets_are_used(planned, home):
     subsets = [{"name": "x", "start": 1, "count": 2, "labels": "l", "used_in_training": True}]
-    artifacts.write_manifest(home / "val.bin.manifest.json", "preprocess", {}, {}, {}, subsets=subsets)
+    manifests.write(home / "val.bin.manifest.json", "preprocess", {}, {}, {}, subsets=subsets)
     _, found, _, _ = planned()
     assert [(s.name, s.start, s.count, s.used_in_training) for s in found] == [("x", 1, 2, True)]
 
@@ -217,7 +218,7 @@ def test_several_models_may_each_have_data_of_their_own_with_the_same_labels(pla
             write_model(home / "models" / name / precision, spec)
     monkeypatch.setattr(artifacts, "DATA", home)
     own = ["--models=MobileNetV1,ResNet50", f"--data-file={home}/{{model}}.bin"]
-    monkeypatch.setattr(benchmark, "_measure", lambda *_: fixture.make_results())
+    monkeypatch.setattr(recording, "record", lambda *_: fixture.make_results())
     benchmark.main(own)
     words = [
         f"{home}/MobileNetV1.bin was preprocessed otherwise than",
@@ -296,16 +297,16 @@ def test_half_of_the_file_that_output_names_is_cleared(planned, home):
 
 
 def test_a_manifest_of_another_data_file_is_refused(refuses, home):
-    artifacts.write_manifest(home / "val.bin.manifest.json", "preprocess", {}, {}, {"val.bin": "ab" * 32})
+    manifests.write(home / "val.bin.manifest.json", "preprocess", {}, {}, {"val.bin": "ab" * 32})
     refuses(3, ["val.bin.manifest.json is of another file than val.bin", "run inv preprocess again"])
 
 
 def test_a_clock_that_was_set_back_overwrites_no_results(home):
     created = datetime.datetime(2026, 1, 1, tzinfo=datetime.timezone.utc)
-    first = benchmark._run_id(created)
+    first = recording._run_id(created, home / "results")
     (home / "results").mkdir()
     (home / f"results/{first}.json").write_text("{}")
-    assert benchmark._run_id(created) == f"{first}-1"
+    assert recording._run_id(created, home / "results") == f"{first}-1"
 
 
 # Measured before.
@@ -317,7 +318,7 @@ def before(home, planned):
     plan, *_ = planned()
 
     def write(**changes) -> Path:
-        made = fixture.make_results().model_copy(update={"identity": benchmark._identity(plan), **changes})
+        made = fixture.make_results().model_copy(update={"identity": recording.identity(plan), **changes})
         path = home / "results/before.json"
         path.write_text(results.dump(made))
         return path
@@ -327,7 +328,7 @@ def before(home, planned):
 
 def test_reuse_does_nothing_when_the_same_was_measured_before(before, flags, ends, monkeypatch):
     path = before()
-    monkeypatch.setattr(benchmark, "_measure", lambda *_: pytest.fail("measured again"))
+    monkeypatch.setattr(recording, "record", lambda *_: pytest.fail("measured again"))
     done = ends(benchmark.main, *flags, "--reuse")
     assert done.out == [f"measured before with these models, data and settings: {path}"]
 
@@ -373,7 +374,7 @@ def ended(monkeypatch, flags, ends):
 
     def run(changes: dict, *more):
         record = fixture.make_results().model_copy(update=changes)
-        monkeypatch.setattr(benchmark, "_measure", lambda *_: record)
+        monkeypatch.setattr(recording, "record", lambda *_: record)
         return ends(benchmark.main, *flags, *more)
 
     return run

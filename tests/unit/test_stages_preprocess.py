@@ -8,7 +8,7 @@ import sys
 import numpy as np
 import pytest
 
-from qat8 import artifacts, datafile, imaging
+from qat8 import datafile, imaging, manifests
 from qat8.datafile import Reader
 from qat8.older_python import zip_strict
 from qat8.stages import preprocess
@@ -231,7 +231,7 @@ PARTS = [
 
 
 def describe(data_dir, subsets) -> None:
-    artifacts.write_manifest(data_dir / "manifest.json", "dataset", {}, {}, {}, subsets=subsets)
+    manifests.write(data_dir / "manifest.json", "dataset", {}, {}, {}, subsets=subsets)
 
 
 def whole(data_dir, count):

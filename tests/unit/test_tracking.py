@@ -10,6 +10,7 @@ sys.path.insert(0, str(Path(__file__).parents[1] / "data"))
 import report_fixture as fixture
 
 from qat8 import older_python, results, tracking
+from qat8.benchmarking import recording
 from qat8.errors import MachineError, StageError
 from qat8.stages import benchmark
 from qat8.tracking import EXPERIMENT
@@ -34,13 +35,13 @@ def test_without_mlflow_nothing_is_measured_and_the_way_to_get_it_is_named(monke
     monkeypatch.setattr(tracking.importlib.util, "find_spec", lambda name: None)
     with pytest.raises(MachineError):
         tracking.require()
-    monkeypatch.setattr(benchmark, "_measure", lambda *_: pytest.fail("measured all the same"))
+    monkeypatch.setattr(recording, "record", lambda *_: pytest.fail("measured all the same"))
     refused(benchmark.main, 5, ["mlflow is not installed", "requirements-mlflow.txt"], "--mlflow=file:x")
 
 
 def test_with_python_3_9_mlflow_is_refused_before_anything_is_measured(monkeypatch, refused):
     monkeypatch.setattr(older_python, "VERSION", (3, 9))
-    monkeypatch.setattr(benchmark, "_measure", lambda *_: pytest.fail("measured all the same"))
+    monkeypatch.setattr(recording, "record", lambda *_: pytest.fail("measured all the same"))
     refused(benchmark.main, 5, ["--mlflow with Python 3.9; expected 3.10 or newer", "make setup"], "--mlflow=file:x")
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from qat8 import artifacts, trial
+from qat8 import manifests, trial
 from qat8.errors import MachineError, ModelError, UsageError
 
 
@@ -24,8 +24,8 @@ def model(tmp_path):
 @pytest.fixture
 def vouched(model):
     directory, _ = model
-    outputs = artifacts.outputs_of(directory)
-    artifacts.write_manifest(directory / "manifest.json", "train", {}, {}, outputs)
+    outputs = manifests.outputs_of(directory)
+    manifests.write(directory / "manifest.json", "train", {}, {}, outputs)
     return model
 
 

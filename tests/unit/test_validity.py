@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 from test_benchmarking import SMALL, make_plan, measured_of, one_run
 
-from qat8 import artifacts, instructions, kernel
+from qat8 import instructions, kernel, manifests
 from qat8.benchmarking import validity
 from qat8.benchmarking.onednn_log import Kernels
 from qat8.results import AccuracyGate, Conditions
@@ -225,7 +225,7 @@ def test_ratios_that_scatter_fail_the_check_of_repetitions():
 @pytest.mark.parametrize(("config", "ok"), [({}, False), ({"reduced_range": True}, True)])
 def test_without_vnni_a_model_of_the_full_range_is_warned_of_and_one_made_for_it_is_not(monkeypatch, config, ok):
     monkeypatch.setattr(instructions, "_flags", set)
-    monkeypatch.setattr(artifacts, "read_manifest", lambda path: {"config": config})
+    monkeypatch.setattr(manifests, "read", lambda path: {"config": config})
     found = checks()
     assert found["16-bit sums"].ok is ok and found["16-bit sums"].level == "warning"
     assert ("--reduce-range=true" in found["16-bit sums"].detail) is not ok

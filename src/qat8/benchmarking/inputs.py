@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 from pathlib import Path
 
-from qat8 import artifacts
+from qat8 import artifacts, manifests
 from qat8.errors import DataError
 
 Signature = tuple[tuple[str, int, int, int], ...]
@@ -36,9 +36,9 @@ def manifest_of(file: Path) -> dict:
         DataError: it is of another file, and would tell of the wrong images: `inv preprocess` was killed just before it
             gave its file the name, or somebody put another file there.
     """
-    manifest = artifacts.read_manifest(file) or {}
+    manifest = manifests.read(file) or {}
     stated = manifest.get("outputs", {}).get(file.name)
     if stated and stated != checksum(file):
-        raise DataError(f"{artifacts.manifest_path(file)} is of another file than {file.name}", f"SHA-256 {stated}",
+        raise DataError(f"{manifests.path_of(file)} is of another file than {file.name}", f"SHA-256 {stated}",
                         "run inv preprocess again, or remove the manifest of a file of your own")  # fmt: skip
     return manifest

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
-from qat8 import artifacts, latencies, processes, scenario_results
+from qat8 import artifacts, latencies, manifests, processes, scenario_results
 from qat8.benchmarking import cores, instances
 from qat8.benchmarking.conditions import watch
 from qat8.benchmarking.instances import Group
@@ -43,8 +43,8 @@ def measure(plan: Plan, raw: Path) -> Loads:
         with artifacts.atomic_directory(raw) as directory:
             for name, model, threads in itertools.product(plan.load.scenarios, plan.models, plan.threads):
                 _scenario(plan, loads, name, model, threads, directory)
-            outputs = artifacts.outputs_of(directory)
-            artifacts.write_manifest(directory / "manifest.json", "benchmark", plan.settings(), {}, outputs)
+            outputs = manifests.outputs_of(directory)
+            manifests.write(directory / "manifest.json", "benchmark", plan.settings(), {}, outputs)
     nodes = cores.nodes_of(plan.cpus)
     for count, size in plan.load.splits:
         places = cores.places(nodes, size, count)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from qat8 import artifacts, peers
+from qat8 import manifests, peers
 from qat8.benchmarking.measure import Measured
 from qat8.benchmarking.plan import BF16, Cell, Plan
 from qat8.older_python import zip_strict
@@ -53,7 +53,7 @@ def checks(plan: Plan, measured: Measured) -> list[Check]:
 
 
 def _int8(model: str, peer: str) -> Check:
-    manifest = artifacts.read_manifest(peers.directory(model, peer, "int8"))
+    manifest = manifests.read(peers.directory(model, peer, "int8"))
     quantized, total = manifest["int8_convolutions"]
     detail = f"{model}: {peer} runs {quantized} of {total} convolutions in INT8"
     return Check(check="peer int8 kernels", ok=total > 0 and quantized == total, detail=detail)

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from qat8 import artifacts, instructions, kernel, peers
+from qat8 import instructions, kernel, manifests, peers
 from qat8.benchmarking import disturbance
 from qat8.benchmarking.disturbance import Limit
 from qat8.benchmarking.measure import Measured
@@ -99,8 +99,8 @@ def range_warnings(plan: Plan) -> list[Check]:
     """Without VNNI the kernels add in 16 bits: a model made for that is told by its manifest."""
     if not instructions.saturates():
         return []
-    manifests = {name: artifacts.read_manifest(found["int8"]) or {} for name, found in plan.models.items()}
-    full = [name for name, m in manifests.items() if not m.get("config", {}).get("reduced_range")]
+    made = {name: manifests.read(found["int8"]) or {} for name, found in plan.models.items()}
+    full = [name for name, manifest in made.items() if not manifest.get("config", {}).get("reduced_range")]
     detail = (
         f"{', '.join(full)}: without VNNI sums of 16 bits overflow, which costs accuracy; "
         "next: inv convert --reduce-range=true" if full else "made for CPUs without VNNI"

@@ -16,7 +16,7 @@ from pathlib import Path
 import docker
 from docker.errors import ImageNotFound
 
-from qat8 import artifacts
+from qat8 import manifests
 from qat8.containers import rights
 from qat8.containers.container import Container, Spec, output
 from qat8.errors import DataError, MachineError
@@ -94,7 +94,7 @@ def _pack(path: Path, top: str, archive) -> None:
         member.uname = member.gname = ""
         return member
 
-    manifest = artifacts.manifest_path(path)
+    manifest = manifests.path_of(path)
     with tarfile.open(fileobj=archive, mode="w", dereference=True) as tar:
         folder = tarfile.TarInfo(top)
         folder.type, folder.mode = tarfile.DIRTYPE, 0o755

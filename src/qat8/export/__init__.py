@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from qat8 import artifacts
+from qat8 import artifacts, manifests
 from qat8.errors import ModelError
 
 TESTER = "engine"
@@ -22,7 +22,7 @@ def engine_file(model: Path, precision: str) -> Path:
 def require_made_from(model: Path, precision: str) -> None:
     """Raise ModelError unless the engine's file is there and was made from just this saved model."""
     file = engine_file(model, precision)
-    manifest = artifacts.read_manifest(file.parent) if file.is_file() else None
+    manifest = manifests.read(file.parent) if file.is_file() else None
     again = f"inv export --model=MODEL, or --{precision}-model={artifacts.shown(model)}"
     if manifest is None:
         raise ModelError(f"{artifacts.shown(file)} is not there", "the engine's form of the model", again)

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
-from qat8 import artifacts
+from qat8 import manifests
 from qat8.console import say
 from qat8.errors import ModelError
 from qat8.models.weights import formats, matching, pickles
@@ -63,7 +63,7 @@ def load(path: Path, model: str, shapes: dict[str, tuple[int, ...]]) -> dict[str
 
 def origin(path: Path, model: str) -> str:
     """Which variant of the model the weights are made for (`registry.Model.for_weights_of`), "" the row itself."""
-    manifest = artifacts.read_manifest(path) if path.is_dir() else None
+    manifest = manifests.read(path) if path.is_dir() else None
     if manifest:
         return manifest.get("origin", "")
     source = formats.read(path)

@@ -10,7 +10,7 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from qat8 import artifacts
+from qat8 import artifacts, manifests
 from qat8.errors import MachineError, ModelError, UsageError
 
 NAMES = ("openvino", "onnxruntime", "torch")
@@ -60,7 +60,7 @@ def require_made_from(model: str, peer: str, fp32: Path) -> None:
     """Raise ModelError unless the peer's models are there and were made from this FP32 model."""
     for precision in ("fp32", "int8"):
         place = directory(model, peer, precision)
-        manifest = artifacts.read_manifest(place) if place.is_dir() else None
+        manifest = manifests.read(place) if place.is_dir() else None
         if manifest is None:
             raise ModelError(f"{artifacts.shown(place)}: no model of {peer}", next_step=f"inv peers --models={model}")
         if manifest["inputs"]["fp32"] != artifacts.sha256(fp32):

@@ -9,7 +9,7 @@ from __future__ import annotations
 import importlib
 from pathlib import Path
 
-from qat8 import artifacts, cli, datafile, peers
+from qat8 import artifacts, cli, datafile, manifests, peers
 from qat8.console import say
 from qat8.errors import VerificationError
 
@@ -30,15 +30,15 @@ def make(peer: str, model: str, fp32_model: Path, calibration: Path, precision: 
     inputs = {"fp32": artifacts.sha256(fp32_model), "peer": peers.source_digest(peer)}
     if precision == "int8":
         inputs["calibration"] = artifacts.sha256(calibration)
-    config = {"model": model, "peer": peer, "preprocessing": artifacts.preprocessing_of(fp32_model)}
+    config = {"model": model, "peer": peer, "preprocessing": manifests.preprocessing_of(fp32_model)}
     with artifacts.exclusive(target):
-        if artifacts.up_to_date(target, "peers", config, inputs):
+        if manifests.up_to_date(target, "peers", config, inputs):
             say(f"  {peer} {precision} is up to date: {artifacts.shown(target)}")
             return
         with artifacts.atomic_directory(target) as directory:
             version, convolutions = _write(peer, fp32_model, calibration, precision, directory)
-            outputs = artifacts.outputs_of(directory)
-            artifacts.write_manifest(directory / "manifest.json", "peers", config, inputs, outputs,
+            outputs = manifests.outputs_of(directory)
+            manifests.write(directory / "manifest.json", "peers", config, inputs, outputs,
                                      kind=precision, engine=version, int8_convolutions=convolutions)  # fmt: skip
     say(f"  {peer} {precision}: {artifacts.shown(target)}")
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from qat8 import artifacts
+from qat8 import artifacts, manifests
 from qat8.int8 import compact, inspection, passes
 from qat8.int8.selection import layer_name
 from qat8.older_python import zip_strict
@@ -53,7 +53,7 @@ def _first_shape(variables, saved: SavedProgram) -> list[int]:
 def left(steps_: list[Step], model: Path) -> list[Left]:
     """Every operator of a saved INT8 program that is not INT8, with the reason and its share of the measured time."""
     program, _ = artifacts.model_files(model)
-    manifest = artifacts.read_manifest(model) or {}
+    manifest = manifests.read(model) or {}
     asked = passes.op_set(str(manifest.get("config", {}).get("quantized_ops", "conv2d,pool2d")))
     chosen = manifest.get("left_in_fp32", [])
     times = {number: step for step in steps_ for number in (int(name.split()[0]) for name in step.saved)}

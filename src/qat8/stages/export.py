@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections import Counter
 from pathlib import Path
 
-from qat8 import artifacts, cli, instructions, trial
+from qat8 import artifacts, cli, instructions, manifests, trial
 from qat8.console import say, step
 from qat8.errors import UsageError
 from qat8.export import DIRECTORY, engine_file
@@ -47,17 +47,17 @@ def build(sources: dict[str, Path]) -> None:
     inputs = {precision: artifacts.sha256(source) for precision, source in sources.items()}
     config = {"exporter": artifacts.sha256(Path(__file__).parents[1] / "export")}
     with artifacts.exclusive(target):
-        if artifacts.up_to_date(target, "export", config, inputs):
+        if manifests.up_to_date(target, "export", config, inputs):
             say(f"engine's files are up to date: {artifacts.shown(target)}")
             return
         for line in instructions.shortcomings():
             say(f"warning: {line}")
         with artifacts.atomic_directory(target) as directory:
             sizes = {precision: _export(source, precision, directory) for precision, source in sources.items()}
-            carried = artifacts.read_manifest(sources["int8"]) or {}
-            artifacts.write_manifest(
-                directory / "manifest.json", "export", config, inputs, artifacts.outputs_of(directory), kind=DIRECTORY,
-                model=carried.get("model"), bytes=sizes, preprocessing=artifacts.preprocessing_of(sources["int8"]),
+            carried = manifests.read(sources["int8"]) or {}
+            manifests.write(
+                directory / "manifest.json", "export", config, inputs, manifests.outputs_of(directory), kind=DIRECTORY,
+                model=carried.get("model"), bytes=sizes, preprocessing=manifests.preprocessing_of(sources["int8"]),
             )  # fmt: skip
     say(f"engine's files: {artifacts.shown(target)}")
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from qat8 import artifacts, cli, results
+from qat8 import artifacts, cli, manifests, results
 from qat8.console import say
 from qat8.errors import DataError
 from qat8.report import history, text
@@ -30,8 +30,8 @@ def main(argv: list[str]) -> None:
     with artifacts.exclusive(target), artifacts.atomic_directory(target) as directory:
         for name, content in {**history.draw(found), "history.csv": history.table(found).encode()}.items():
             (directory / name).write_bytes(content)
-        outputs = artifacts.outputs_of(directory)
-        artifacts.write_manifest(directory / "manifest.json", "history", {}, {}, outputs)
+        outputs = manifests.outputs_of(directory)
+        manifests.write(directory / "manifest.json", "history", {}, {}, outputs)
     for key, points in found.items():
         first, last = points[0], points[-1]
         change = f", first {text.ratio(first.ratio)}" if len(points) > 1 else ""

@@ -9,7 +9,7 @@ from __future__ import annotations
 import subprocess
 from pathlib import Path
 
-from qat8 import artifacts, cli, datafile, imaging, labels, peers, processes
+from qat8 import artifacts, cli, datafile, imaging, labels, manifests, peers, processes
 from qat8.console import say, step
 from qat8.errors import DataError, UsageError
 from qat8.models import registry
@@ -62,16 +62,16 @@ def _calibration(name: str, fp32: Path, data_dir: Path) -> Path:
     inputs = {"images": artifacts.fingerprint([(str(p), p.stat().st_size, p.stat().st_mtime_ns) for p, _ in entries])}
     target = artifacts.DATA / "models" / name / "peers" / "calibration.bin"
     with artifacts.exclusive(target):
-        if not artifacts.up_to_date(target, "peers", config, inputs):
+        if not manifests.up_to_date(target, "peers", config, inputs):
             with artifacts.atomic_file(target) as temporary:
                 _write(temporary, entries, spec, registry.get(name).classes)
-            artifacts.write_manifest(artifacts.manifest_path(target), "peers", config, inputs,
+            manifests.write(manifests.path_of(target), "peers", config, inputs,
                                      {target.name: artifacts.sha256(target)}, images=len(entries))  # fmt: skip
     return target
 
 
 def _preprocessing(name: str, fp32: Path) -> imaging.Preprocessing:
-    found = artifacts.preprocessing_of(fp32)
+    found = manifests.preprocessing_of(fp32)
     if not found:
         return registry.get(name).preprocessing
     return imaging.Preprocessing(tuple(found["mean"]), tuple(found["std"]), found["filter"], found["crop"])

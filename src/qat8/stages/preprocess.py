@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from qat8 import artifacts, cli, datafile, imaging
+from qat8 import artifacts, cli, datafile, imaging, manifests
 from qat8.console import Bar, say, step
 from qat8.errors import DataError, MachineError, UsageError
 from qat8.models import registry
@@ -125,7 +125,7 @@ def build(request: Request) -> None:
     }  # fmt: skip
     inputs = {"label_list": artifacts.sha256(request.label_list), "images": found.digest}
     with artifacts.exclusive(request.output):
-        if artifacts.up_to_date(request.output, "preprocess", config, inputs):
+        if manifests.up_to_date(request.output, "preprocess", config, inputs):
             partial_file.remove_journal(request.output)
             say(f"data file is up to date: {artifacts.shown(request.output)}")
             return
@@ -199,8 +199,8 @@ def _publish(request: Request, config: dict, inputs: dict, found: listing.Survey
             digest = artifacts.sha256(partial.path)
     else:
         digest = artifacts.sha256(partial.path)
-    artifacts.write_manifest(
-        artifacts.manifest_path(request.output), "preprocess", config, inputs, {request.output.name: digest},
+    manifests.write(
+        manifests.path_of(request.output), "preprocess", config, inputs, {request.output.name: digest},
         images=found.count, missing=[str(p) for p in found.missing], subsets=_subsets(request, found),
     )  # fmt: skip
     partial.publish(request.output)
@@ -209,7 +209,7 @@ def _publish(request: Request, config: dict, inputs: dict, found: listing.Survey
 def _subsets(request: Request, found: listing.Survey) -> list[dict]:
     """Which rows of the file belong together, as the data set's manifest says; a list of the user's is one subset."""
     try:
-        source = artifacts.read_manifest(request.data_dir)
+        source = manifests.read(request.data_dir)
     except DataError:  # a manifest.json of the user's own, not one of ours
         source = None
     listed = (source or {}).get("subsets") or {}

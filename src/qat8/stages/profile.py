@@ -12,7 +12,7 @@ from pathlib import Path
 
 from rich.console import Console
 
-from qat8 import artifacts, cli, environment, fitting, instructions, processes
+from qat8 import artifacts, cli, environment, fitting, instructions, manifests, processes
 from qat8.console import say
 from qat8.errors import MachineError, UsageError
 from qat8.models import registry
@@ -79,8 +79,8 @@ def build(subject: Subject, args, cpus: list[int], target: Path) -> None:
         _write(profile, directory)
         config = {k: v for k, v in vars(args).items() if k not in ("output_dir", "model_path")}
         inputs = {"model": artifacts.sha256(subject.directory), "data": artifacts.sha256(Path(args.data_file))}
-        outputs = artifacts.outputs_of(directory)
-        artifacts.write_manifest(directory / "manifest.json", "profile", config, inputs, outputs)
+        outputs = manifests.outputs_of(directory)
+        manifests.write(directory / "manifest.json", "profile", config, inputs, outputs)
     _show(profile)
     say(f"profile: {artifacts.shown(target)}")
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from pydantic import ValidationError
 from rich.console import Console
 
-from qat8 import artifacts, cli, results
+from qat8 import artifacts, cli, manifests, results
 from qat8.console import say
 from qat8.errors import DataError, UsageError
 from qat8.profiling.record import Profile
@@ -65,8 +65,8 @@ def write_report(measured: results.Results, target: Path, other: results.Results
         for name in (*FILES, *(n for n in SOME_FILES if n in content)):
             (directory / name).write_bytes(content[name])
         inputs = {"results": artifacts.fingerprint(results.dump(measured))}
-        outputs = artifacts.outputs_of(directory)
-        artifacts.write_manifest(directory / "manifest.json", "report", {"run_id": measured.run_id}, inputs, outputs)
+        outputs = manifests.outputs_of(directory)
+        manifests.write(directory / "manifest.json", "report", {"run_id": measured.run_id}, inputs, outputs)
 
 
 def profiles_of(measured: results.Results) -> list[Profile]:
@@ -74,7 +74,7 @@ def profiles_of(measured: results.Results) -> list[Profile]:
     sums = {artifact.sha256 for pair in measured.models.values() for artifact in pair.values()}
     found = []
     for path in sorted(PROFILES_DIR.glob("*/profile.json")):
-        manifest = artifacts.read_manifest(path.parent) or {}
+        manifest = manifests.read(path.parent) or {}
         if manifest.get("inputs", {}).get("model") in sums:
             found.append(_profile(path))
     return found

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from rich.console import Console
 
-from qat8 import artifacts, cli, fitting, instructions
+from qat8 import artifacts, cli, fitting, instructions, manifests
 from qat8.console import say, step
 from qat8.models import registry
 
@@ -50,15 +50,15 @@ def build(name: str, qat: Path, fp32: Path, data: Path, ops: str, target: Path) 
     inputs = {"qat": artifacts.sha256(qat), "fp32": artifacts.sha256(fp32), "data": artifacts.sha256(data)}
     config = {"model": name, "quantized_ops": ops}
     with artifacts.exclusive(target):
-        if artifacts.up_to_date(target, "sensitivity", config, inputs):
+        if manifests.up_to_date(target, "sensitivity", config, inputs):
             say((target / "sensitivity.txt").read_text().rstrip())
             say(f"sensitivity is up to date: {artifacts.shown(target)}")
             return
         found = _measure(qat, fp32, data, ops)
         with artifacts.atomic_directory(target) as directory:
             _write(name, found, directory)
-            outputs = artifacts.outputs_of(directory)
-            artifacts.write_manifest(directory / "manifest.json", "sensitivity", config, inputs, outputs)
+            outputs = manifests.outputs_of(directory)
+            manifests.write(directory / "manifest.json", "sensitivity", config, inputs, outputs)
         say((target / "sensitivity.txt").read_text().rstrip())
     say(f"sensitivity: {artifacts.shown(target)}")
 

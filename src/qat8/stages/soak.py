@@ -11,7 +11,7 @@ import re
 import sys
 from pathlib import Path
 
-from qat8 import artifacts, cli, environment, export, fitting, processes
+from qat8 import artifacts, cli, environment, export, fitting, manifests, processes
 from qat8.benchmarking import built
 from qat8.benchmarking.plan import ENGINE, TESTER_DIR, TESTERS
 from qat8.console import say
@@ -110,8 +110,8 @@ def _write(found: record.Soak, directory: Path, args) -> None:
     for name, content in plot.pictures(found).items():
         (directory / name).write_bytes(content)
     config = {k: v for k, v in vars(args).items() if k != "output_dir"}
-    artifacts.write_manifest(directory / "manifest.json", "soak", config, {"model": found.model_sha256},
-                             artifacts.outputs_of(directory))  # fmt: skip
+    manifests.write(directory / "manifest.json", "soak", config, {"model": found.model_sha256},
+                             manifests.outputs_of(directory))  # fmt: skip
 
 
 def _show(found: record.Soak) -> None:

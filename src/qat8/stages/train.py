@@ -17,7 +17,7 @@ from pathlib import Path
 
 import numpy as np
 
-from qat8 import artifacts, cli
+from qat8 import artifacts, cli, manifests
 from qat8 import config as configuration
 from qat8.console import say, step
 from qat8.errors import ModelError, UsageError
@@ -112,7 +112,7 @@ def _weights(given: str | None, model: registry.Model) -> Path:
 
 
 def _untrained(weights: Path) -> bool:
-    manifest = (artifacts.read_manifest(weights) if weights.is_dir() else None) or {}
+    manifest = (manifests.read(weights) if weights.is_dir() else None) or {}
     return bool(manifest.get("random_head") or manifest.get("random"))
 
 
@@ -134,7 +134,7 @@ def build(
             described["untrained"] = True  # goes with the models, so that no accuracy is ever told of them
         for how_not_what in ("checkpoint_seconds", "loader"):
             described.pop(how_not_what)
-        if rank is None and artifacts.up_to_date(qat, "train", described, inputs) and (home / "fp32").is_dir():
+        if rank is None and manifests.up_to_date(qat, "train", described, inputs) and (home / "fp32").is_dir():
             say(f"QAT model is up to date: {artifacts.shown(qat)}")
         elif start:
             start(home)
@@ -229,8 +229,8 @@ def _save_qat(session, settings, qat: Path, described: dict, inputs: dict, posit
     with artifacts.atomic_directory(qat) as directory:
         program = programs.convert(session, settings)
         save_model(program, [programs.IMAGE], [session.logits], session.executor, session.scope, directory)
-        artifacts.write_manifest(
-            directory / "manifest.json", "train", described, inputs, artifacts.outputs_of(directory), kind="qat",
+        manifests.write(
+            directory / "manifest.json", "train", described, inputs, manifests.outputs_of(directory), kind="qat",
             training={k: v for k, v in asdict(position).items() if k in ("updates", "best_at", "history")},
         )  # fmt: skip
     say(f"QAT model: {artifacts.shown(qat)}")
@@ -243,13 +243,13 @@ def _save_fp32(session, target: Path, described: dict, inputs: dict) -> None:
     config = {k: described[k] for k in ("model", "preprocessing", "untrained") if k in described}
     with artifacts.exclusive(target):
         inputs = {"weights": inputs["weights"]}
-        if artifacts.up_to_date(target, "train", config, inputs):
+        if manifests.up_to_date(target, "train", config, inputs):
             return
         with artifacts.atomic_directory(target) as directory:
             fp32 = session.fp32
             save_model(fp32.program, [programs.IMAGE], [fp32.logits], session.executor, session.reference, directory)
-            outputs = artifacts.outputs_of(directory)
-            artifacts.write_manifest(directory / "manifest.json", "train", config, inputs, outputs, kind="fp32")
+            outputs = manifests.outputs_of(directory)
+            manifests.write(directory / "manifest.json", "train", config, inputs, outputs, kind="fp32")
     say(f"FP32 model: {artifacts.shown(target)}")
 
 

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import numpy as np
 
-from qat8 import artifacts, cli, datafile, imaging, labels
+from qat8 import artifacts, cli, datafile, imaging, labels, manifests
 from qat8.console import say, step
 from qat8.errors import DataError, ModelError, UsageError
 from qat8.models import registry
@@ -70,7 +70,7 @@ def build(target: Path) -> None:
     """The weights that ship in a package."""
     inputs = {NUDITY.file: NUDITY.sha256, GRAPH: GRAPH_SHA256}
     with artifacts.exclusive(target):
-        if artifacts.up_to_date(target, "weights", {}, inputs):
+        if manifests.up_to_date(target, "weights", {}, inputs):
             say(f"weights are up to date: {artifacts.shown(target)}")
             return
         with artifacts.atomic_directory(target) as directory:
@@ -96,7 +96,7 @@ def build_from(model: registry.Model, file: Path, options: Options, target: Path
         raise ModelError(f"{file} has SHA-256 {digest}", options.sha256, "fetch it again from where its sum is given")
     config = {"model": model.name, "allow_unused": options.allow_unused, "backbone_only": options.backbone_only}
     with artifacts.exclusive(target):
-        if artifacts.up_to_date(target, "weights", config, {file.name: digest}):
+        if manifests.up_to_date(target, "weights", config, {file.name: digest}):
             say(f"weights are up to date: {artifacts.shown(target)}")
             return
         found = _matched(model, file, options)
@@ -116,7 +116,7 @@ def build_random(model: registry.Model, data_dir: Path, target: Path) -> None:
     inputs = {"images": artifacts.fingerprint([[path.name, label] for path, label in entries])}
     config = {"model": model.name, "random": True}
     with artifacts.exclusive(target):
-        if artifacts.up_to_date(target, "weights", config, inputs):
+        if manifests.up_to_date(target, "weights", config, inputs):
             say(f"weights are up to date: {artifacts.shown(target)}")
             return
         from qat8.models import random_weights
@@ -155,8 +155,8 @@ def _random_head(found, shapes: dict[str, tuple[int, ...]]) -> None:
 def _write(directory: Path, state: dict, text: str, config: dict, inputs: dict, **more) -> None:
     np.savez(directory / "weights.npz", **state)
     (directory / "ORIGIN.md").write_text(text)
-    outputs = artifacts.outputs_of(directory)
-    artifacts.write_manifest(directory / "manifest.json", "weights", config, inputs, outputs, **more)
+    outputs = manifests.outputs_of(directory)
+    manifests.write(directory / "manifest.json", "weights", config, inputs, outputs, **more)
 
 
 def _state(directory: Path) -> dict[str, np.ndarray]:

@@ -49,15 +49,15 @@ def _manifests(r: random.Random, directory: Path) -> Path:
 
 def _use_manifests(directory: Path) -> Ending:
     """What `inv benchmark` and `inv profile` make of them until they measure; and whether a stage is up to date."""
-    from qat8 import artifacts, fitting
-    from qat8.benchmarking import plan
+    from qat8 import fitting, manifests
+    from qat8.benchmarking import plan, recording
     from qat8.stages import benchmark
 
     def stop(*_):
         raise Stopped
 
-    before = benchmark._measure, plan.require_testers
-    benchmark._measure, plan.require_testers = stop, lambda *_: None
+    before = recording.record, plan.require_testers
+    recording.record, plan.require_testers = stop, lambda *_: None
     try:
         names = ("--fp32-model", "fp32"), ("--int8-model", "int8"), ("--data-file", "raw.bin")
         flags = [f"{flag}={directory / name}" for flag, name in names]
@@ -65,10 +65,10 @@ def _use_manifests(directory: Path) -> Ending:
     except Stopped:
         ending = Ending(0)
     finally:
-        benchmark._measure, plan.require_testers = before
+        recording.record, plan.require_testers = before
 
     def others(_: list[str]) -> None:
-        artifacts.up_to_date(directory / "int8", "convert", {}, {})
+        manifests.up_to_date(directory / "int8", "convert", {}, {})
         fitting.require(directory / "int8", directory / "raw.bin")
 
     return ending if ending.code else command_line(others)
