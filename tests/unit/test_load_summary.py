@@ -61,8 +61,10 @@ def test_a_server_that_rests_between_queries_is_not_blamed_for_it():
     assert failed(run(scenario="server", threads_busy=0)) == []
 
 
-@pytest.mark.parametrize("changes", [{"other_load": 0.2}, {"steal": 0.1}])
-def test_other_load_and_steal_are_found(changes):
+@pytest.mark.parametrize(
+    "changes", [{"other_load": 0.2}, {"steal": 0.1}, {"throttled_periods": 3}, {"thermal_events": 1}, {"swapped_pages": 9}]
+)
+def test_what_would_disturb_a_single_process_disturbs_many(changes):
     assert failed(run(), conditions(**changes)) == ["load machine"]
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from qat8.benchmarking.disturbance import MAX_OTHER_LOAD, MAX_STEAL
+from qat8.benchmarking import disturbance
 from qat8.benchmarking.loads import Loads
 from qat8.older_python import zip_strict
 from qat8.results import Check, Comparison, Run
@@ -55,13 +55,10 @@ def checks(loads: Loads, accurate: dict[tuple[str, str], list[int]]) -> list[Che
     steady = [(m, p, run) for m, p, _, run in loads.runs if run.scenario != "server"]
     busy = [(m, p, run.threads_busy == run.num_threads, f"{run.threads_busy} busy") for m, p, run in steady]
     same = [(m, p, *_unchanged(run, accurate.get((m, p), []))) for m, p, _, run in loads.runs]
-    seen = [
-        (m, p, (c.other_load or 0) <= MAX_OTHER_LOAD and (c.steal or 0) <= MAX_STEAL,
-         f"{c.other_load or 0:.1%} of the CPUs' time went to others, {c.steal or 0:.1%} was stolen")
-        for m, p, c in loads.conditions
-    ]  # fmt: skip
+    seen = [(m, p, disturbance.of(c)) for m, p, c in loads.conditions]
+    machine = [(m, p, not found, "; ".join(found)) for m, p, found in seen]
     return [
-        _all("load machine", seen, "the CPUs of scenarios and instances worked for nothing else"),
+        _all("load machine", machine, "nothing disturbed the CPUs of scenarios and instances"),
         _all("load affinity", where, "every process of a scenario and every instance ran on its own CPUs"),
         _all("load threads", busy, "as many threads worked as were asked for"),
         _all("load outputs", same, "the performance runs named the classes that the accuracy run named"),
