@@ -14,7 +14,8 @@ from process_info import busy_threads, peak_rss_bytes, thread_times
 
 from qat8.datafile import Reader
 from qat8.errors import DataError, VerificationError
-from qat8.results import Latency, PartialBatch
+from qat8.records import Latency
+from qat8.tester_run import PartialBatch
 
 
 def rank_labels(scores: np.ndarray, labels: np.ndarray) -> np.ndarray:

@@ -1,4 +1,4 @@
-// The result: lines on standard output, and the JSON that src/qat8/results.py describes as TesterRun.
+// The result: lines on standard output, and the JSON that src/qat8/tester_run.py describes as TesterRun.
 #pragma once
 
 #include <string>

@@ -1,7 +1,7 @@
 """Measures the speed and the accuracy of an image classification model on oneDNN: the tutorial's tester, section 4.2.
 
-The Python twin of sample_tester.cc: the same flags and defaults, lines, JSON (`qat8.results.TesterRun`) and exit codes,
-and the same accuracy to the last image.
+The Python twin of sample_tester.cc: the same flags and defaults, lines, JSON (`qat8.tester_run`) and exit codes, and
+the same accuracy to the last image.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ try:
     from qat8 import cli, instructions, trial
     from qat8.datafile import Reader
     from qat8.errors import MachineError, UsageError
-    from qat8.results import TesterRun
+    from qat8.tester_run import TesterRun
 except ModuleNotFoundError as e:
     print(f"error: {sys.executable} has no module {e.name}; next: run this with .venv/bin/python", file=sys.stderr)
     sys.exit(5)

@@ -12,9 +12,9 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
+from qat8 import tester_run
 from qat8.datafile import DTYPES, Header, Writer, normalise
 from qat8.older_python import zip_strict
-from qat8.results import load_tester_run
 
 REPO = Path(__file__).resolve().parents[2]
 TESTER = REPO / "tester"
@@ -106,7 +106,7 @@ def run(commands, tmp_path):
         spelled = [f"--{name}={value}" for name, value in flags.items()]
         command = [*commands[which], *spelled, f"--json={json}", *arguments]
         done = subprocess.run(command, capture_output=True, text=True, env={**os.environ, **(env or {})}, timeout=300)
-        result = load_tester_run(json) if json.exists() else None
+        result = tester_run.load(json) if json.exists() else None
         return SimpleNamespace(code=done.returncode, lines=done.stdout.splitlines(), err=done.stderr, json=result)
 
     return tester

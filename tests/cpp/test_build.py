@@ -9,9 +9,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from qat8 import errors
+from qat8 import errors, tester_run
 from qat8.datafile import DTYPES, Header, Writer
-from qat8.results import load_tester_run
 
 TESTER = Path(__file__).resolve().parents[2] / "tester"
 
@@ -123,7 +122,7 @@ def test_the_tester_builds_and_runs_against_a_paddle_root_with_the_older_library
     command += ["--data_dim=4", "--batch_size=2", f"--json={tmp_path / 'run.json'}"]
     ran = subprocess.run(list(map(str, command)), capture_output=True, text=True)
     assert ran.returncode == 0, ran.stderr
-    result = load_tester_run(tmp_path / "run.json")
+    result = tester_run.load(tmp_path / "run.json")
     assert result.paddle_version == "2.0.0-beta0"
     assert result.predictions == [3, 4, 7, 0, 9]
     assert (result.top1, result.top5) == (3 / 5, 4 / 5)

@@ -18,7 +18,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from qat8 import instructions, results
+from qat8 import instructions, results, tester_run
 from qat8.datafile import Reader
 from qat8.older_python import zip_strict
 
@@ -77,11 +77,11 @@ class Home:
         return json.loads(self.path.joinpath(*parts, "manifest.json").read_text())
 
 
-def measure(model: Path, data: Path, directory: Path, *flags: str) -> results.TesterRun:
+def measure(model: Path, data: Path, directory: Path, *flags: str) -> tester_run.TesterRun:
     target = directory / "run.json"
     command = [TESTER, f"--infer_model={model}", f"--infer_data={data}", f"--json={target}", *flags]
     subprocess.run(command, check=True, capture_output=True, timeout=300)
-    return results.load_tester_run(target)
+    return tester_run.load(target)
 
 
 @pytest.fixture(scope="module", autouse=True)

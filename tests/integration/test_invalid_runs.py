@@ -19,7 +19,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from qat8 import instructions, kernel, results
+from qat8 import instructions, kernel, results, tester_run
 from qat8.benchmarking import measure, validity
 from qat8.benchmarking import plan as planning
 from qat8.datafile import DTYPES, Header, Reader, Writer
@@ -68,7 +68,7 @@ def predictions(model: Path, data: Path, home: Path) -> list[int]:
     target = home / "run.json"
     command = [TESTER, f"--infer_model={model}", f"--infer_data={data}", f"--json={target}"]
     subprocess.run(command, check=True, capture_output=True)
-    return results.load_tester_run(target).predictions
+    return tester_run.load(target).predictions
 
 
 @pytest.fixture

@@ -6,13 +6,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from qat8 import instructions, kernel, results, statistics
+from qat8 import instructions, kernel, statistics, tester_run
 from qat8.benchmarking import measure, plan, summary
 from qat8.benchmarking.plan import Cell, Plan, thread_counts
 from qat8.benchmarking.summary import Subset
 from qat8.errors import MachineError, UsageError
 from qat8.older_python import zip_strict
-from qat8.results import Latency, PartialBatch
+from qat8.results import Latency
+from qat8.tester_run import PartialBatch
 
 MODELS = {"M": {"fp32": Path("m/fp32"), "int8": Path("m/int8")}}
 
@@ -25,7 +26,7 @@ def make_plan(**changes) -> Plan:
     return Plan(**given | changes)
 
 
-def one_run(speed: float = 100.0, **changes) -> results.TesterRun:
+def one_run(speed: float = 100.0, **changes) -> tester_run.TesterRun:
     given = {
         "tester": "cpp", "paddle_version": "2.6.2", "infer_model": "m", "infer_data": "d", "batch_size": 1,
         "num_threads": 1, "warmup_size": 2, "images": 4, "measured_images": 4, "measured_batches": 4,
@@ -34,7 +35,7 @@ def one_run(speed: float = 100.0, **changes) -> results.TesterRun:
         "predictions": [1, 2, 3, 4], "init_ms": 9.0, "peak_rss_bytes": 100,
         "threads_alive": 3, "threads_busy": 1, "affinity": [0],
     }  # fmt: skip
-    return results.TesterRun(**given | changes)
+    return tester_run.TesterRun(**given | changes)
 
 
 # The plan.

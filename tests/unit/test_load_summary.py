@@ -9,8 +9,8 @@ from qat8.benchmarking import load_summary, loads
 from qat8.benchmarking.loads import Loads
 from qat8.latencies import Queries
 from qat8.records import Latency
-from qat8.results import Conditions
 from qat8.scenario_results import ScenarioRun
+from qat8.tester_run import Conditions
 
 TIMES = Latency(mean=2, p50=2, p90=2.5, p99=3, min=1, max=4)
 ACCURATE = {("M", "int8"): [1, 2, 3, 4]}
@@ -62,7 +62,8 @@ def test_a_server_that_rests_between_queries_is_not_blamed_for_it():
 
 
 @pytest.mark.parametrize(
-    "changes", [{"other_load": 0.2}, {"steal": 0.1}, {"throttled_periods": 3}, {"thermal_events": 1}, {"swapped_pages": 9}]
+    "changes",
+    [{"other_load": 0.2}, {"steal": 0.1}, {"throttled_periods": 3}, {"thermal_events": 1}, {"swapped_pages": 9}],
 )
 def test_what_would_disturb_a_single_process_disturbs_many(changes):
     assert failed(run(), conditions(**changes)) == ["load machine"]

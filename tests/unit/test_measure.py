@@ -2,10 +2,10 @@
 
 import pytest
 
-from qat8 import results
+from qat8 import tester_run
 from qat8.benchmarking import disturbance, measure
 from qat8.benchmarking.plan import Cell
-from qat8.results import Conditions
+from qat8.tester_run import Conditions
 
 QUIET = Conditions(seconds=1, cpu_seconds=1, other_load=0.01, elsewhere_load=1, steal=0.0, throttled_periods=0,
                    throttled_ms=0, thermal_events=None, swapped_pages=0,
@@ -18,7 +18,7 @@ def measured(monkeypatch):
     """`measured(*conditions)`: what is kept when the runs go so one after the other, and how many were not used."""
 
     def run(*conditions: dict, spare: int = 9):
-        left = [results.TesterRun.model_construct(conditions=QUIET.model_copy(update=c), images_per_second=i)
+        left = [tester_run.TesterRun.model_construct(conditions=QUIET.model_copy(update=c), images_per_second=i)
                 for i, c in enumerate(conditions)]  # fmt: skip
         monkeypatch.setattr(measure, "_run", lambda *_: left.pop(0))
         kept = measure._undisturbed(None, CELL, "int8", counter := measure._Spare(spare))

@@ -8,7 +8,8 @@ from test_benchmarking import SMALL, make_plan, measured_of, one_run
 from qat8 import instructions, kernel, manifests
 from qat8.benchmarking import validity
 from qat8.benchmarking.onednn_log import Kernels
-from qat8.results import AccuracyGate, Conditions
+from qat8.results import AccuracyGate
+from qat8.tester_run import Conditions
 
 QUIET = {
     "seconds": 2.0, "cpu_seconds": 1.9, "other_load": 0.0, "elsewhere_load": 0.0, "steal": 0.0, "throttled_periods": 0,

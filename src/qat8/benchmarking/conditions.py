@@ -14,7 +14,7 @@ from collections.abc import Iterator, Sequence
 
 from qat8 import kernel
 from qat8.older_python import zip_strict
-from qat8.results import Conditions
+from qat8.tester_run import Conditions
 
 SAMPLE_SECONDS = 0.2
 TICKS_PER_SECOND = 100  # USER_HZ, which the kernel promises for /proc/stat

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from qat8.results import Conditions
+from qat8.tester_run import Conditions
 
 MAX_OTHER_LOAD = 0.05  # of the measured CPUs' time
 MAX_STEAL = 0.02

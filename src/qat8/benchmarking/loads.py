@@ -19,9 +19,9 @@ from qat8.console import Bar, say
 from qat8.latencies import Queries
 from qat8.older_python import zip_strict
 from qat8.records import Latency
-from qat8.results import Conditions
 from qat8.scenario_results import Instances, ScenarioMeasurement, ScenarioRun
 from qat8.statistics import median
+from qat8.tester_run import Conditions
 
 RAW = ".latencies"  # RUN.json -> RUN.latencies/, the raw latencies of its scenarios
 

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from qat8 import artifacts, processes
+from qat8 import artifacts, processes, tester_run
 from qat8.benchmarking import disturbance, onednn_log
 from qat8.benchmarking.conditions import watch
 from qat8.benchmarking.onednn_log import Seen
 from qat8.benchmarking.plan import BF16, PRECISIONS, Cell, Plan
 from qat8.console import Bar, say
 from qat8.older_python import zip_strict
-from qat8.results import TesterRun, load_tester_run
+from qat8.tester_run import TesterRun
 
 MOST_AGAIN = 3  # times that one repetition is measured again when something else disturbed it
 SPARE, MIN_SPARE = 0.05, 3  # of all repetitions may be thrown away so, and at least so many
@@ -69,7 +69,7 @@ def _run(plan: Plan, cell: Cell, precision: str) -> TesterRun:
         command = processes.pinned(cpus, [*plan.command(cell, precision), f"--json={result}"])
         with watch(cpus) as seen:
             processes.capture(command, processes.openmp(cell.threads))
-        return load_tester_run(result).model_copy(update={"conditions": seen.conditions})
+        return tester_run.load(result).model_copy(update={"conditions": seen.conditions})
 
 
 def _say(cell: Cell, runs: Measured) -> None:

@@ -6,8 +6,9 @@ from qat8 import manifests, peers
 from qat8.benchmarking.measure import Measured
 from qat8.benchmarking.plan import BF16, Cell, Plan
 from qat8.older_python import zip_strict
-from qat8.results import Check, PeerComparison, TesterRun
+from qat8.results import Check, PeerComparison
 from qat8.statistics import paired_ratios
+from qat8.tester_run import TesterRun
 
 SAME_WEIGHTS = 0.98  # of the images FP32 must name the same class for; rounding may turn a close one
 

@@ -16,8 +16,9 @@ from qat8.benchmarking.measure import Measured
 from qat8.benchmarking.plan import BF16, Cell, Plan
 from qat8.errors import DataError
 from qat8.older_python import zip_strict
-from qat8.results import AccuracyGate, Comparison, Latency, Run, SubsetAccuracy, TesterRun
+from qat8.results import AccuracyGate, Comparison, Latency, Run, SubsetAccuracy
 from qat8.statistics import bootstrap_interval, median, paired_ratios, percentiles, wilson_interval
+from qat8.tester_run import TesterRun
 
 
 @dataclass(frozen=True)

@@ -16,8 +16,9 @@ from qat8.benchmarking.measure import Measured
 from qat8.benchmarking.onednn_log import Kernels
 from qat8.benchmarking.plan import BF16, ENGINE, Cell, Plan
 from qat8.older_python import zip_strict
-from qat8.results import AccuracyGate, Check, Conditions, TesterRun
+from qat8.results import AccuracyGate, Check
 from qat8.statistics import bootstrap_interval, spread
+from qat8.tester_run import Conditions, TesterRun
 
 MIN_REPETITIONS = 3
 MIN_SECONDS = 1.0  # measured, of each repetition
