@@ -12,8 +12,8 @@ from qat8.statistics import Change, adjusted, change
 
 SIGNIFICANT = 0.05
 # What a machine is. Where one of the two files does not know it, it is not compared.
-MACHINE = ("vendor", "model", "flags", "cpus", "cores", "sockets", "threads_per_core", "numa_nodes", "smt", "caches",
-           "turbo", "governor", "hypervisor")  # fmt: skip
+MACHINE = ("vendor", "model", "signature", "flags", "cpus", "cores", "sockets", "threads_per_core", "numa_nodes",
+           "smt", "caches", "turbo", "governor", "hypervisor")  # fmt: skip
 Metric = Literal["ratio", "int8", "fp32", "bf16"]
 METRICS: dict[Metric, str] = {
     "ratio": "INT8/FP32", "int8": "INT8 img/s", "fp32": "FP32 img/s", "bf16": "BF16 img/s",

@@ -52,6 +52,7 @@ def cpu() -> dict:
     return {
         "model": info.get("model name", platform.processor()),
         "vendor": info.get("vendor_id"),
+        "signature": signature(info),
         "microcode": info.get("microcode"),
         "flags": [flag for flag in FLAGS if flag in flags],
         "vnni": "avx512_vnni" in flags,
@@ -68,6 +69,13 @@ def cpu() -> dict:
         "turbo": kernel.turbo(),
         "hypervisor": "hypervisor" in flags,
     }
+
+
+def signature(info: dict[str, str]) -> str | None:
+    """What CPUID calls the processor: a cloud's name for it ("AMD EPYC") may stand for several generations."""
+    numbers = [(word, info.get(key)) for word, key in
+               (("family", "cpu family"), ("model", "model"), ("stepping", "stepping"))]  # fmt: skip
+    return ", ".join(f"{word} {number}" for word, number in numbers if number) or None
 
 
 def in_container() -> bool:

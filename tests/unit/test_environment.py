@@ -21,6 +21,13 @@ def test_only_flags_that_bear_on_the_figures_are_recorded(monkeypatch):
     assert (found["model"], found["vendor"]) == ("Made up", "X")
 
 
+def test_two_generations_of_one_name_are_told_apart_by_family_model_and_stepping(monkeypatch):
+    info = {"model name": "AMD EPYC", "cpu family": "25", "model": "17", "stepping": "1", "flags": ""}
+    monkeypatch.setattr(environment, "cpuinfo", lambda: info)
+    assert environment.cpu()["signature"] == "family 25, model 17, stepping 1"
+    assert environment.signature({}) is None  # a kernel that does not tell
+
+
 def test_the_record_is_valid_and_json_and_carries_the_checks(monkeypatch):
     monkeypatch.setenv("KMP_BLOCKTIME", "1")
     monkeypatch.delenv("LD_PRELOAD", raising=False)

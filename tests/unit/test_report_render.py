@@ -172,7 +172,9 @@ def test_a_second_run_stands_beside_with_its_ranges_and_whether_they_overlap():
 def test_a_second_run_of_another_machine_is_named():
     ours = fixture.make_results(testers=("cpp",))
     machine = ours.environment.model_copy(update={"cpu": {**ours.environment.cpu, "model": "Another CPU"}})
-    assert "another machine: Another CPU" in render_markdown(ours, ours.model_copy(update={"environment": machine}))
+    other = ours.model_copy(update={"environment": machine})
+    assert "another machine: Another CPU (CPU model: Another CPU -> " in render_markdown(ours, other)
+    assert "another machine" not in render_markdown(ours, ours)
 
 
 @pytest.mark.parametrize("render", [render_html, render_markdown])

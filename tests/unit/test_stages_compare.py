@@ -192,6 +192,14 @@ def test_another_cpu_and_an_invalid_run_are_told_apart(written, ends, tmp_path):
     assert "hollow: INVALID run" in (tmp_path / "h/history.svg").read_text()
 
 
+def test_two_generations_of_one_name_are_not_one_line_of_history_and_not_compared(written, ends, refused, tmp_path):
+    zen4, zen5 = "family 25, model 17, stepping 1", "family 26, model 2, stepping 1"
+    a, b = written("a", cpu={"signature": zen4}), written("b", cpu={"signature": zen5})
+    ends(history.main, tmp_path, f"--output-dir={tmp_path / 'h'}")
+    assert {p["cpu"] for p in points(tmp_path / "h")} == {f"{fixture.CPU} ({zen4})", f"{fixture.CPU} ({zen5})"}
+    refused(compare.main, 3, [f"CPU signature: {zen4} -> {zen5}"], a, b)
+
+
 def test_a_file_that_is_no_result_is_named_and_left_out(written, ends, refused, tmp_path):
     written("a")
     (tmp_path / "other.json").write_text("{}")

@@ -42,7 +42,9 @@ def series(measured: list[Results], everything: bool = False) -> dict[Series, li
         for row in figures.speed_rows(results):
             key = (row.model, row.tester, row.threads, row.instances, row.batch_size)
             if row.comparison and (wanted is None or key in wanted):
-                found.setdefault((sentences.cpu(results), key), []).append(_point(results, row.comparison))
+                found.setdefault((sentences.cpu_with_signature(results), key), []).append(
+                    _point(results, row.comparison)
+                )
     return found
 
 

@@ -49,6 +49,12 @@ def cpu(results: Results) -> str:
     return str(results.environment.cpu.get("model") or "an unnamed CPU")
 
 
+def cpu_with_signature(results: Results) -> str:
+    """Tells two generations of one name apart, where the run says it."""
+    signature = results.environment.cpu.get("signature")
+    return cpu(results) + (f" ({signature})" if signature else "")
+
+
 def banners(results: Results) -> list[str]:
     """What a reader must know before any figure."""
     found = []

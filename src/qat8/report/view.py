@@ -6,6 +6,7 @@ import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
+from qat8 import comparison
 from qat8.profiling.record import Profile
 from qat8.report import accuracy_tables, figures, loads, peers, sentences, tables, text
 from qat8.report.tables import Table
@@ -180,8 +181,8 @@ def _beside(results: Results, other: Results) -> Section:
     pairs = figures.ratio_pairs(results, other)
     shared = sum(figures.overlap(ours, theirs) for _, ours, theirs in pairs)
     notes = [f"The ranges overlap in {shared} of {text.count(len(pairs), 'configuration')} that both runs measured."]
-    if sentences.cpu(results) != sentences.cpu(other):
-        notes.append(f"The other run is of another machine: {sentences.cpu(other)}.")
+    if different := comparison.machine_differences(other.environment, results.environment):
+        notes.append(f"The other run is of another machine: {sentences.cpu(other)} ({'; '.join(different)}).")
     title = f"Beside run {other.run_id} ({other.runtime} runtime)"
     return Section("beside", title, notes=notes, tables=[tables.beside(results, other)])
 
