@@ -1,4 +1,4 @@
-"""The tables of docs/performance.md, from the results file that they stand for.
+"""The tables of docs/performance.md, from the results files that they stand for.
 
 `PYTHONPATH=src python tests/unit/published_tables.py` prints them; test_published_results.py compares.
 """
@@ -12,7 +12,7 @@ from qat8.report import text
 from qat8.statistics import paired_ratios
 
 REPO = Path(__file__).resolve().parents[2]
-FILE = REPO / "docs/results/six_models.json"
+FILES = tuple(REPO / f"docs/results/{name}.json" for name in ("six_models", "six_models_zen4"))
 PEERS = {peer: text.TESTERS[peer] for peer in ("openvino", "onnxruntime", "torch")}
 ENGINES = {"cpp": "Paddle", "engine": "our engine", **PEERS}
 BATCHES = (1, 50)
@@ -63,10 +63,10 @@ def lead_table(found: results.Results) -> list[str]:
     return lines
 
 
-def tables(path: Path = FILE) -> list[list[str]]:
+def tables(path: Path) -> list[list[str]]:
     found = results.load(path)
     return [*(speed_table(found, batch) for batch in BATCHES), lead_table(found)]
 
 
 if __name__ == "__main__":
-    print("\n\n".join("\n".join(table) for table in tables()))
+    print("\n\n".join("\n".join(table) for file in FILES for table in tables(file)))
