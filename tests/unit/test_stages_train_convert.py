@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from qat8 import artifacts, environment, instructions, kernel
+from qat8 import artifacts, environment, instructions, kernel, manifests
 from qat8.stages import build_tester, convert, doctor, train
 
 
@@ -99,7 +99,7 @@ def test_a_second_training_of_the_same_model_is_refused(refused, photographs, ho
 
 def test_the_default_qat_link_is_put_back_when_a_killed_run_left_it_out(ends, photographs, home, weights, monkeypatch):
     monkeypatch.setattr(train, "_train", lambda *_: pytest.fail("trained again"))
-    monkeypatch.setattr(artifacts, "up_to_date", lambda *_: True)
+    monkeypatch.setattr(manifests, "up_to_date", lambda *_: True)
     model = home / "models/MobileNetV1"
     (model / "fp32").mkdir(parents=True)
     qat = model / "quantization_models/act_moving_average_abs_max/float"
