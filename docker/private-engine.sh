@@ -51,8 +51,13 @@ stop() {
     sleep 0.2
   done
   ! kill -0 "$pid" 2>/dev/null || fail "dockerd (process $pid) does not stop; next: read $directory/dockerd.log"
-  # The second one is left by an engine that was killed before this one started.
-  for mount in "$directory/exec/netns/default" "$directory/root"; do ! mountpoint -q "$mount" || umount "$mount"; done
+  # The second one is left by an engine that was killed before this one started, and below it what its builds' steps had
+  # mounted; a mount of each start may lie over the other. Lazily, as dockerd does it: what is open lives until it is closed.
+  for mount in "$directory/exec/netns/default" "$directory/root"; do
+    while mountpoint -q "$mount"; do
+      umount --recursive --lazy "$mount" || fail "$mount stays mounted; next: findmnt --submounts $mount"
+    done
+  done
   # Another engine may share these control groups: rmdir leaves those that are in use.
   for group in /sys/fs/cgroup/*/docker/buildkit /sys/fs/cgroup/*/docker; do rmdir "$group" 2>/dev/null || true; done
   echo "stopped"
