@@ -12,7 +12,9 @@ from qat8.report import text
 from qat8.statistics import paired_ratios
 
 REPO = Path(__file__).resolve().parents[2]
-FILES = tuple(REPO / f"docs/results/{name}.json" for name in ("six_models", "six_models_zen4"))
+MODELS = ("MobileNetV1", "MobileNetV2", "ResNet50", "ResNet101", "VGG16", "VGG19")
+PUBLISHED = {"six_models": MODELS, "six_models_zen4": MODELS, "four_models_zen4": MODELS[:4]}
+FILES = tuple(REPO / f"docs/results/{name}.json" for name in PUBLISHED)
 PEERS = {peer: text.TESTERS[peer] for peer in ("openvino", "onnxruntime", "torch")}
 ENGINES = {"cpp": "Paddle", "engine": "our engine", **PEERS}
 BATCHES = (1, 50)
