@@ -23,34 +23,43 @@ HOME = CACHE / "test-engine"  # not the engine of a user, whose containers the t
 BASE = "qat8-base:bookworm"
 
 
-def _script(repo: Path, *words: str, **variables: str) -> str:
-    done = subprocess.run([repo / SCRIPT, *words], capture_output=True, text=True, env={**os.environ, **variables})
+@pytest.fixture(scope="session")
+def script(repo):
+    """`script(directory, *words)`: docker/private-engine.sh for the engine in that directory, to its end."""
+
+    def call(directory: Path, *words: str) -> subprocess.CompletedProcess:
+        env = {**os.environ, "QAT8_ENGINE_DIR": str(directory)}
+        return subprocess.run([repo / SCRIPT, *words], capture_output=True, text=True, env=env)
+
+    return call
+
+
+def _or_skip(done: subprocess.CompletedProcess) -> str:
     if done.returncode:
         pytest.skip(f"no Docker engine: {done.stderr.strip().splitlines()[-1]}")
     return done.stdout
 
 
 @pytest.fixture(scope="session")
-def start_engine(repo):
+def start_engine(script):
     """`start_engine(directory)` starts a private engine and gives its URL; all are stopped at the end."""
     started = []
 
     def start(directory: Path) -> str:
         if os.geteuid():
             pytest.skip("no Docker engine: starting one needs root")
-        said = _script(repo, "start", QAT8_ENGINE_DIR=str(directory))
+        said = _or_skip(script(directory, "start"))
         if not said.startswith("up already"):
             started.append(directory)
         return f"unix://{directory}/docker.sock"
 
     yield start
     for directory in started:
-        variables = {**os.environ, "QAT8_ENGINE_DIR": str(directory)}
-        subprocess.run([repo / SCRIPT, "stop"], env=variables, check=True, capture_output=True)
+        script(directory, "stop").check_returncode()
 
 
 @pytest.fixture(scope="session")
-def engine_url(repo, start_engine):
+def engine_url(script, start_engine):
     """The engine of these tests, with the base image. Other test runs on this machine wait for it."""
     HOME.mkdir(parents=True, exist_ok=True)
     with filelock.FileLock(HOME / "tests.lock", timeout=1800):
@@ -58,7 +67,7 @@ def engine_url(repo, start_engine):
         archive = CACHE / "engine" / "base.tar"
         if archive.is_file() and not (HOME / "base.tar").exists():
             os.link(archive, HOME / "base.tar")
-        _script(repo, "base", BASE, QAT8_ENGINE_DIR=str(HOME))
+        _or_skip(script(HOME, "base", BASE))
         before = os.environ.get("DOCKER_HOST")
         os.environ["DOCKER_HOST"] = url
         yield url

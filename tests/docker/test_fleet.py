@@ -102,18 +102,23 @@ def when_it_measures(url: str, act):
     return thread, times
 
 
+def home(url: str) -> Path:
+    return Path(url.removeprefix("unix://")).parent
+
+
 def pid(url: str) -> int:
-    return int((Path(url.removeprefix("unix://")).parent / "docker.pid").read_text())
+    return int((home(url) / "docker.pid").read_text())
 
 
-def test_an_engine_that_dies_in_mid_run_is_named_the_other_finishes_and_the_next_run_does_the_rest(fleet, second, repo):
+def test_an_engine_that_dies_in_mid_run_is_named_the_other_finishes_and_the_next_run_does_the_rest(
+    fleet, second, script
+):
     killer, _ = when_it_measures(second, lambda: os.kill(pid(second), signal.SIGKILL))
     try:
         done = fleet("one,two", *LONGER)
         killer.join()
     finally:
-        variables = {**os.environ, "QAT8_ENGINE_DIR": str(Path(second.removeprefix("unix://")).parent)}
-        subprocess.run([repo / "docker" / "private-engine.sh", "start"], env=variables, check=True, capture_output=True)
+        script(home(second), "start").check_returncode()
     assert done.returncode == 6, done.stdout + done.stderr
     assert [(row["host"], row["status"]) for row in done.rows] == [("one", "done"), ("two", "failed")]
     done = fleet("one,two", *LONGER)
